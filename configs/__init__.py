@@ -1,0 +1,1 @@
+"""Experiments: `get_config(arg="")` and the sweeps of each; they import no jax."""

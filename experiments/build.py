@@ -1,0 +1,245 @@
+"""Turns a config into objects; the only reader of configs.
+
+A group of the config names a component, `name`, and holds the component's keyword arguments and
+nothing else. It is found by the name of its file, or of its function: nothing is registered.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import difflib
+import functools
+import importlib
+import inspect
+import pkgutil
+from types import ModuleType
+from typing import Any
+
+import ml_collections
+
+from sae_jax import errors, losses, mesh
+from sae_jax.ops import normalise, schedule
+from sae_jax.optim import constraints, optimizers, schedules
+from sae_jax.train import evaluate, loop, step
+
+Group = dict[str, Any]
+
+
+def task(config: ml_collections.ConfigDict) -> loop.Task:
+    """Returns the run that a config describes; loads its data.
+
+    Raises:
+      UserError: a name, a key or a value of the config is not what it should be.
+    """
+    values = plain(config)
+    grid = _call("mesh", mesh.make, values["mesh"])
+    train_data = data(values["data"])
+    model = _model(values["model"], train_data.spec.d_in, values["num_steps"])
+    plan = _call("config", loop.Plan, {name: values[name] for name in _fields(loop.Plan)})
+    check_positive(plan)
+    return loop.Task(
+        method=_method(values, model),
+        data=train_data,
+        evaluations={
+            name: _evaluation(f"evals.{name}", group, values["data"])
+            for name, group in values["evals"].items()
+        },
+        plan=plan,
+        mesh=grid,
+        latent_axes=_module("model", "models", values["model"]["name"]).LATENT_AXES,
+    )
+
+
+def plain(config: ml_collections.ConfigDict) -> Group:
+    """Returns the config as nested dicts, references resolved."""
+    return config.copy_and_resolve_references().to_dict()
+
+
+def data(group: Group) -> Any:
+    """Returns the data set that a group `dict(name, split, ...)` names."""
+    name, kwargs = _split_name("data", group)
+    return _call("data", _module("data", "data", name).load, kwargs)
+
+
+def check_positive(plan: loop.Plan) -> None:
+    """Raises for a number of steps or examples that cannot be."""
+    for name, least in (("num_steps", 1), ("batch_size", 1), ("log_every", 1)):
+        if getattr(plan, name) < least:
+            raise errors.UserError(
+                f"config.{name}={getattr(plan, name)}: it must be {least} or more"
+            )
+
+
+def losses_by_name() -> dict[str, Callable[..., Any]]:
+    """Returns every loss term that there is."""
+    found: dict[str, Callable[..., Any]] = {}
+    for info in pkgutil.iter_modules(losses.__path__):
+        found |= _functions(importlib.import_module(f"sae_jax.losses.{info.name}"))
+    return found
+
+
+def modules_in(folder: str) -> list[str]:
+    """Returns the names that a folder of `sae_jax` offers."""
+    package = importlib.import_module(f"sae_jax.{folder}")
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in _SHARED)
+
+
+_SHARED = {"base", "fetch"}  # Files of a folder that are no component.
+
+
+def _method(values: Group, model: Any) -> step.Method:
+    num_steps = values["num_steps"]
+    name, kwargs = _split_name("optim", values["optim"])
+    if "learning_rate" not in kwargs:
+        raise errors.UserError("config.optim lacks learning_rate")
+    learning_rate = _number("optim.learning_rate", kwargs.pop("learning_rate"), num_steps)
+    constraint_name = kwargs.pop("constraint", "none")  # As the optimisers' own default.
+    constraint = _pick("optim.constraint", _functions(constraints), constraint_name)()
+    optimizer = functools.partial(
+        _pick("optim", _functions(optimizers), name),
+        functools.partial(schedule.value, learning_rate),
+    )
+    normaliser_name, normaliser_kwargs = _split_name("normaliser", values["normaliser"])
+    normaliser = _pick("normaliser", normalise.BY_NAME, normaliser_name)
+    return step.Method(
+        model=model,
+        terms={name: _term(name, value, num_steps) for name, value in values["loss"].items()},
+        optimizer=_call(
+            "optim",
+            functools.partial(optimizer, constraint=constraint.link),
+            kwargs,
+            taken=("learning_rate", "constraint"),
+        ),
+        project=constraint.project,
+        learning_rate=learning_rate,
+        normaliser=_call("normaliser", normaliser, normaliser_kwargs),
+        dead_after=values["dead_after"],
+    )
+
+
+def _model(group: Group, d_in: int, num_steps: int) -> Any:
+    name, kwargs = _split_name("model", group)
+    model = _module("model", "models", name).Model
+    for key, value in kwargs.items():
+        if key == "activation":
+            kwargs[key] = _activation(value, num_steps)
+        elif isinstance(value, dict):
+            kwargs[key] = _number(f"model.{key}", value, num_steps)
+    return _call("model", functools.partial(model, d_in=d_in), kwargs, taken=("d_in",))
+
+
+def _activation(group: Group, num_steps: int) -> Any:
+    name, kwargs = _split_name("model.activation", group)
+    activation = _module("model.activation", "activations", name).Activation
+    kwargs = {
+        key: _number(f"model.activation.{key}", value, num_steps)
+        if isinstance(value, dict)
+        else value
+        for key, value in kwargs.items()
+    }
+    return _call("model.activation", activation, kwargs)
+
+
+def _term(name: str, value: Any, num_steps: int) -> step.Term:
+    """Returns a term from its weight, or from `dict(weight=..., **knobs)`."""
+    of = _pick("loss", losses_by_name(), name)
+    if not isinstance(value, dict) or "name" in value:
+        return step.Term(of, _number(f"loss.{name}", value, num_steps))
+    knobs = dict(value)
+    if "weight" not in knobs:
+        raise errors.UserError(f"config.loss.{name} has no weight: give it weight=...")
+    weight = _number(f"loss.{name}.weight", knobs.pop("weight"), num_steps)
+    allowed = [
+        key
+        for key, parameter in inspect.signature(of).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    _refuse_unknown(f"loss.{name}", knobs, [*allowed, "weight"])
+    return step.Term(functools.partial(of, **knobs), weight)
+
+
+def _number(where: str, value: Any, num_steps: int) -> schedule.Number:
+    """Returns a number, or the schedule that a dict names."""
+    if isinstance(value, bool | str) or value is None:
+        raise errors.UserError(f"config.{where}={value!r} is neither a number nor a schedule")
+    if not isinstance(value, dict):
+        return float(value)
+    name, kwargs = _split_name(where, value)
+    make = _pick(where, _functions(schedules), name)
+    return _call(where, functools.partial(make, num_steps), kwargs, taken=("num_steps",))
+
+
+def _evaluation(where: str, group: Group, data_group: Group) -> evaluate.Evaluation:
+    _refuse_unknown(where, group, ["split", "batch_size", "metrics"])
+    return evaluate.Evaluation(
+        data=data({**data_group, "split": group["split"]}),
+        metrics={name: _module(f"{where}.metrics", "metrics", name) for name in group["metrics"]},
+        batch_size=group["batch_size"],
+    )
+
+
+def _call(where: str, make: Callable[..., Any], kwargs: Group, taken: tuple[str, ...] = ()) -> Any:
+    """Calls a constructor with a group's keys; a wrong one is an error that names the group."""
+    parameters = inspect.signature(make).parameters
+    allowed = [name for name in parameters if name not in (*taken, "parent", "name")]
+    _refuse_unknown(where, kwargs, allowed)
+    missing = [
+        name
+        for name in allowed
+        if parameters[name].default is inspect.Parameter.empty and name not in kwargs
+    ]
+    if missing:
+        raise errors.UserError(f"config.{where} lacks {', '.join(missing)}")
+    try:
+        return make(**kwargs)
+    except (TypeError, ValueError) as error:
+        raise errors.UserError(f"config.{where}: {error}") from error
+
+
+def _split_name(where: str, group: Any) -> tuple[str, Group]:
+    if not isinstance(group, dict) or "name" not in group:
+        raise errors.UserError(f'config.{where} names nothing: give it name="..."')
+    return group["name"], {key: value for key, value in group.items() if key != "name"}
+
+
+def _module(where: str, folder: str, name: str) -> ModuleType:
+    names = modules_in(folder)
+    _pick(where, dict.fromkeys(names), name)
+    return importlib.import_module(f"sae_jax.{folder}.{name}")
+
+
+def _pick(where: str, choices: dict[str, Any], name: str) -> Any:
+    if name not in choices:
+        raise errors.UserError(
+            f'config.{where}: there is no "{name}"{_meant(name, choices)}; '
+            f"there are {', '.join(sorted(choices))}"
+        )
+    return choices[name]
+
+
+def _refuse_unknown(where: str, given: Any, allowed: list[str]) -> None:
+    for key in given:
+        if key not in allowed:
+            raise errors.UserError(
+                f'config.{where} has no "{key}"{_meant(key, allowed)}; '
+                f"it takes {', '.join(sorted(allowed)) or 'nothing'}"
+            )
+
+
+def _meant(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f' (did you mean "{near[0]}"?)' if near else ""
+
+
+def _functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    """Returns the public functions that a module defines."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isfunction(value)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+
+
+def _fields(of: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(of)]

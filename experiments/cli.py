@@ -1,0 +1,86 @@
+"""What every program does alike: flags, one-line errors, the compilation cache, stopping."""
+
+from collections.abc import Callable
+import os
+from pathlib import Path
+import signal
+import sys
+from typing import Any
+
+from absl import app, flags, logging
+import jax
+
+from sae_jax import errors
+
+EXIT_ERROR = 2
+EXIT_PREEMPTED = 143  # 128 + SIGTERM, as if the signal had ended the process.
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Parses flags, runs `main` and exits with its status; a UserError is one line on stderr."""
+    logging.set_verbosity(logging.WARNING)
+    logging.use_absl_handler()
+
+    def body(argv: list[str]) -> None:
+        if len(argv) > 1:
+            fail(f'unexpected argument "{argv[1]}": flags are written --name=value')
+        try:
+            sys.exit(main())
+        except errors.UserError as error:
+            fail(str(error))
+        except KeyboardInterrupt:
+            fail("interrupted: the same command goes on from the last checkpoint")
+
+    app.run(body, flags_parser=_parse)
+
+
+def fail(text: str) -> None:
+    """Prints one line and ends the program."""
+    print(f"error: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    sys.exit(EXIT_ERROR)
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs between runs, in $SAE_JAX_CACHE/xla or ~/.cache/sae_jax/xla."""
+    root = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    folder = Path(os.environ.get("SAE_JAX_CACHE", str(Path(root) / "sae_jax"))) / "xla"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        logging.warning("no compilation cache in %s: %s", folder, error.strerror)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # The defaults keep nothing that compiled within a second.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+class Stop:
+    """Whether SIGTERM or SIGINT has asked to stop; the second SIGINT interrupts at once."""
+
+    def __init__(self) -> None:
+        """Listens from now on."""
+        self._asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def __call__(self) -> bool:
+        """Returns whether to stop."""
+        return self._asked
+
+    def _ask(self, number: int, frame: Any) -> None:
+        del frame
+        self._asked = True
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else self._ask)
+        print("\nstopping: the state will be saved first", file=sys.stderr, flush=True)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        # A config that raises comes as a whole traceback: its last line says what is wrong.
+        fail(f"{str(error).strip().splitlines()[-1]} (--help lists the flags)")
+    except (AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError) as error:
+        fail(str(error.args[0] if isinstance(error, KeyError) else error))
+    raise AssertionError

@@ -1,0 +1,106 @@
+"""Says what a config would do: shapes, bytes on each device, arithmetic, and what looks wrong."""
+
+import math
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from experiments import build, checks
+from sae_jax.train import feed, loop, step
+
+
+def show(config: ml_collections.ConfigDict) -> int:
+    """Prints the report; returns the exit status, 0 if the run is possible."""
+    task = build.task(config)
+    problems = checks.problems(task)
+    for line in _data(task) + ([] if problems else _program(task)):
+        print(line)
+    for problem in problems:
+        print(f"impossible: {problem}")
+    return 2 if problems else 0
+
+
+def _data(task: loop.Task) -> list[str]:
+    data, plan, spec = task.data, task.plan, task.data.spec
+    where = "on each device" if data.resident else "on the host, read batch by batch"
+    mesh = " x ".join(f"{axis} {size}" for axis, size in task.mesh.shape.items())
+    epochs = plan.num_steps / max(1, data.length // plan.batch_size)
+    lines = [
+        f"data        {spec.name} {spec.split}: {data.length:,} x {spec.d_in} {data.x.dtype}, "
+        f"{_bytes(data.x.nbytes)} {where}",
+        f"steps       {plan.num_steps:,} of {plan.batch_size} examples, {epochs:.1f} epochs",
+        f"devices     {task.mesh.size} {jax.devices()[0].platform}, mesh {mesh}",
+    ]
+    for name, evaluation in task.evaluations.items():
+        lines.append(
+            f"evaluation  {name}: {evaluation.data.spec.split}, {evaluation.data.length:,} examples, "
+            f"{', '.join(evaluation.metrics)}"
+        )
+    return lines
+
+
+def _program(task: loop.Task) -> list[str]:
+    like = loop.template(task)
+    lines = [
+        f"parameter   {name:<12}{' x '.join(map(str, leaf.shape)):>16}  {leaf.dtype}"
+        f"  {_spread(leaf.sharding)}"
+        for name, leaf in _named(like.params)
+    ]
+    count = sum(leaf.size for leaf in jax.tree.leaves(like.params))
+    lines.append(f"parameters  {count:,}")
+    parts = {name: _device_bytes(getattr(like, name)) for name in ("params", "opt_state")}
+    lines.append(
+        f"state       {_bytes(_device_bytes(like))} on each device: parameters "
+        f"{_bytes(parts['params'])}, optimiser {_bytes(parts['opt_state'])}"
+    )
+    source = feed.make(task.data, task.mesh, task.plan.batch_size, task.plan.seed)
+    payload = source.payload(0, min(source.window or 1, task.plan.num_steps))
+    state = loop.initialise(task, like)
+    compiled = loop.program(task, source, like).lower(state, payload, 0, 1).compile()
+    memory = compiled.memory_analysis()
+    if memory is not None:
+        peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+        lines.append(f"memory      {_bytes(peak)} on each device while training, data included")
+    source.close()
+    lines.append(f"arithmetic  {_flop(task, state):.3g} GFLOP a step, over all devices")
+    return lines + [f"warning: {warning}" for warning in checks.warnings(task, state)]
+
+
+def _flop(task: loop.Task, state: step.State) -> float:
+    """Returns 10^9 floating-point operations of one step, counted before the compiler optimises."""
+    batch = jax.eval_shape(
+        lambda x: task.data.decode({"x": x}),
+        jax.ShapeDtypeStruct((task.plan.batch_size, *task.data.spec.shape), np.float32),
+    )
+    analysis: Any = jax.jit(step.make(task.method)).lower(state, batch).cost_analysis()
+    return float((analysis or {}).get("flops", math.nan)) / 1e9
+
+
+def _named(params: Any) -> list[tuple[str, Any]]:
+    paths = jax.tree_util.tree_flatten_with_path(params)[0]
+    return [("/".join(str(entry.key) for entry in path), leaf) for path, leaf in paths]
+
+
+def _spread(sharding: jax.sharding.NamedSharding) -> str:
+    if "dictionary" not in tuple(sharding.spec) or sharding.mesh.shape["dictionary"] == 1:
+        return "whole on every device"
+    return f"split over {sharding.mesh.shape['dictionary']} devices"
+
+
+def _device_bytes(tree: Any) -> int:
+    """Returns the bytes of a tree of shapes that lie on one device."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        size = 8 if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype.itemsize
+        total += math.prod(leaf.sharding.shard_shape(leaf.shape)) * size
+    return total
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

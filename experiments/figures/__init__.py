@@ -1,0 +1,83 @@
+"""Pictures of a run, one file each: `rows(run)` gives numbers, `draw(rows, figure)` a picture.
+
+A file is found by its name; `rows` returns None where the picture makes no sense for the run.
+"""
+
+import dataclasses
+import functools
+import importlib
+from pathlib import Path
+import pkgutil
+from typing import Any
+
+import jax.numpy as jnp
+import matplotlib
+
+matplotlib.use("agg")
+from matplotlib import figure as mpl_figure
+import numpy as np
+
+from sae_jax import types
+from sae_jax.train import evaluate, loop, step, writer
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained run, as pictures see it.
+
+    Attributes:
+      folder: where it is kept.
+      task: what was trained.
+      params: parameters, NumPy arrays.
+      totals: sums of the metrics, for each evaluation.
+      evaluator: runs the model.
+      state: after the last step.
+    """
+
+    folder: Path
+    task: loop.Task
+    params: dict[str, np.ndarray]
+    totals: dict[str, evaluate.Totals]
+    evaluator: evaluate.Evaluator
+    state: step.State
+
+    @functools.cached_property
+    def rows(self) -> list[writer.Row]:
+        """The rows of `metrics.jsonl`."""
+        return writer.read(self.folder / "metrics.jsonl")
+
+    @property
+    def evaluation(self) -> tuple[str, evaluate.Evaluation]:
+        """The first evaluation: its name and what it is."""
+        return next(iter(self.task.evaluations.items()))
+
+    def reconstructed(self, count: int) -> tuple[types.Batch, types.Output]:
+        """Returns the first examples of the first evaluation, and the model's output for them."""
+        data = self.evaluation[1].data
+        raw = data.rows(np.arange(min(count, data.length)))
+        batch = data.decode({name: jnp.asarray(array) for name, array in raw.items()})
+        return batch, self.evaluator.outputs(self.state, batch)
+
+
+def names() -> list[str]:
+    """Returns the pictures that there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def draw_all(run: Run) -> list[Path]:
+    """Draws every picture that makes sense for the run into its `figures/`; returns the files."""
+    return [path for name in names() if (path := draw(name, run)) is not None]
+
+
+def draw(name: str, run: Run) -> Path | None:
+    """Draws one picture into the run's `figures/`; returns its file, or None if it has no sense."""
+    module: Any = importlib.import_module(f"{__name__}.{name}")
+    rows = module.rows(run)
+    if rows is None:
+        return None
+    path = run.folder / "figures" / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    figure = mpl_figure.Figure(figsize=module.SIZE, layout="constrained", dpi=130)
+    module.draw(rows, figure)
+    figure.savefig(path)
+    return path

@@ -1,0 +1,52 @@
+"""Rows of the decoder as images, the most used latent first."""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+import numpy as np
+
+from experiments import figures
+from sae_jax.metrics import density
+
+SIZE = (8.6, 8.8)
+_SIDE = 16
+_GAP = 2  # Pixels between two images.
+
+
+def rows(run: figures.Run) -> dict[str, Any] | None:
+    """Returns images `[count, height, width]` and how often each latent is active."""
+    shape = run.task.data.spec.image_shape
+    totals = next(iter(run.totals.values()), {})
+    if shape is None or "w_dec" not in run.params or "density" not in totals:
+        return None
+    share = density.density(totals["density"])
+    order = np.argsort(-share, kind="stable")[: _SIDE**2]
+    images = run.params["w_dec"][order].reshape(-1, *shape).mean(axis=-1)
+    return {"images": images, "share": share[order]}
+
+
+def draw(rows: dict[str, Any], figure: Figure) -> None:
+    """Draws one sheet of features, each on a scale of its own: red adds, white is 0, blue takes."""
+    images, share = rows["images"], rows["share"]
+    side = int(np.ceil(np.sqrt(len(images))))
+    height, width = images.shape[1] + _GAP, images.shape[2] + _GAP
+    sheet = np.full((side * height, side * width), np.nan)
+    for place, image in enumerate(images):
+        top, left = place // side * height, place % side * width
+        scaled = image / (np.abs(image).max() or 1.0)
+        sheet[top : top + image.shape[0], left : left + image.shape[1]] = scaled
+    axis = figure.subplots()
+    axis.imshow(sheet, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+    axis.set_facecolor("0.85")
+    first = np.arange(0, len(images), side)
+    axis.set_yticks(
+        (first // side + 0.5) * height,
+        [f"{100 * share[place]:.2g} %" for place in first],
+        fontsize=7,
+    )
+    axis.set_xticks([])
+    axis.tick_params(length=0)
+    axis.set_title(
+        "Decoder rows, most used first; beside each line how often its first latent is active",
+        fontsize=9,
+    )

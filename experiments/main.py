@@ -1,0 +1,114 @@
+"""Trains one autoencoder: `python -m experiments.main --config=configs/sparse_mnist.py`.
+
+Flags and processes only: what is trained is decided in `experiments.build`, how in `sae_jax.train`.
+Run it again with the same --workdir and it goes on where it was stopped.
+"""
+
+from pathlib import Path
+import sys
+
+from absl import flags
+import jax
+from ml_collections import config_flags
+
+from experiments import build, checks, cli, dry_run, report, workdir
+from sae_jax import errors
+from sae_jax.train import checkpoint, loop, progress, writer
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "What to train: a file of configs/, with :variant if it has any.",
+    lock_config=True,
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where the run is kept. Default: runs/<config>/<time>."
+)
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would be done, and do nothing.")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes of the job.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "With --distributed, host:port of process 0 where no cluster tells it."
+)
+_PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: how many processes.")
+_PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: which one this is, from 0.")
+
+
+def main() -> int:
+    """Trains, resumes, or says that there is nothing left to do; returns the exit status."""
+    if _CONFIG.value is None:
+        raise errors.UserError("which experiment? --config=configs/sparse_mnist.py, for example")
+    cli.use_compilation_cache()
+    if _DISTRIBUTED.value:
+        _join()
+    if _DRY_RUN.value:
+        return dry_run.show(_CONFIG.value)
+    folder = Path(_WORKDIR.value) if _WORKDIR.value else workdir.default(_config_name())
+    if jax.process_index() > 0:
+        return _train(folder)
+    folder_is_new = not folder.exists()
+    try:
+        with workdir.claimed(folder):
+            if workdir.prepare(folder, _CONFIG.value):
+                print(f"{folder} is finished:")
+                report.show_results(folder)
+                return 0
+            return _train(folder)
+    except errors.UserError:
+        if folder_is_new:
+            workdir.remove_if_empty(folder)
+        raise
+
+
+def _train(folder: Path) -> int:
+    """Trains in a prepared folder."""
+    stop = cli.Stop()
+    task = build.task(_CONFIG.value)
+    checks.refuse_problems(task)
+    first = jax.process_index() == 0
+    checkpoints = checkpoint.Checkpoints(folder / "checkpoints", _CONFIG.value.keep_checkpoints)
+    like = loop.template(task)
+    state = checkpoints.restore(like)
+    if state is None:
+        state = loop.initialise(task, like)
+    now = int(state.step)
+    if first:
+        report.announce(task, folder, state, resumed=now)
+    rows = writer.Writer(folder, now) if first else writer.Silent()
+    plan = task.plan
+    bar = progress.Progress(plan.num_steps, plan.batch_size, now) if first else None
+    try:
+        state = loop.train(task, state, checkpoints, rows, bar, stop)
+    except loop.Preempted as reason:
+        print(f"{reason}: the same command goes on with --workdir={folder}", file=sys.stderr)
+        return cli.EXIT_PREEMPTED
+    finally:
+        rows.close()
+        if bar is not None:
+            bar.close()
+    report.finish(task, folder, state)
+    checkpoints.close()
+    return 0
+
+
+def _join() -> None:
+    """Joins the other processes: as the cluster says, or as the flags do."""
+    if _WORKDIR.value is None and not _DRY_RUN.value:
+        raise errors.UserError("--distributed needs --workdir: all processes share one folder")
+    jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+
+
+def _config_name() -> str:
+    return config_flags.get_config_filename(flags.FLAGS["config"]) + _argument()
+
+
+def _argument() -> str:
+    """Returns ":variant" if --config has one."""
+    for argument in sys.argv[1:]:
+        name, _, value = argument.lstrip("-").partition("=")
+        if name == "config" and ":" in value:
+            return ":" + value.partition(":")[2]
+    return ""
+
+
+if __name__ == "__main__":
+    cli.run(main)

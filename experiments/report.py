@@ -1,0 +1,87 @@
+"""What a run says when it begins and ends: a headline, a table, pictures, where things lie."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments import figures, run
+from sae_jax.train import evaluate, loop, step, writer
+
+LABELS = {
+    "mse_sum": ("mse per example", "squared error, summed over the input"),
+    "fvu": ("FVU", "fraction of variance unexplained"),
+    "l0": ("L0", "active latents per example"),
+    "dead": ("dead latents", "active for no example"),
+    "dense": ("dense latents", "active for over a tenth of the examples"),
+}
+_SHARES = {"dead", "dense"}
+
+
+def announce(task: loop.Task, folder: Path, state: step.State, resumed: int) -> None:
+    """Prints what is about to be trained, and where it is kept."""
+    spec, plan = task.data.spec, task.plan
+    count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    devices = f"{task.mesh.size} {jax.devices()[0].platform} device{'s' * (task.mesh.size > 1)}"
+    print(
+        f"{spec.name} {spec.split}: {task.data.length:,} x {spec.d_in}, "
+        f"{state.idle.size:,} latents, {count:,} parameters, {plan.num_steps:,} steps of "
+        f"{plan.batch_size}, {devices}"
+    )
+    print(f"{'goes on from step ' + format(resumed, ',') if resumed else 'starts'} in {folder}")
+    if not resumed:
+        print("the first steps wait for the compiler")
+
+
+def finish(task: loop.Task, folder: Path, state: step.State) -> None:
+    """Evaluates a trained state, writes results and pictures, marks the run done, prints all."""
+    view = run.view(folder, task, state)
+    if jax.process_index() > 0:
+        return
+    results = {
+        f"{name}/{metric}": value
+        for name, evaluation in task.evaluations.items()
+        for metric, value in evaluate.finish(evaluation, view.totals[name]).items()
+    }
+    writer.replace(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    figures.draw_all(view)
+    writer.replace(folder / "DONE", "")
+    show_results(folder)
+
+
+def show_results(folder: Path) -> None:
+    """Prints the table of a finished run, and where things lie."""
+    results = json.loads((folder / "results.json").read_text())
+    print("\n" + table(results) + "\n")
+    for name, what in (
+        ("config.json", "the config, resolved"),
+        ("metrics.jsonl", "a row every few steps; tensorboard/ has the same"),
+        ("checkpoints", "states"),
+        ("results.json", "this table"),
+    ):
+        print(f"  {folder / name}  {what}")
+    for picture in sorted((folder / "figures").glob("*.png")):
+        print(f"  {picture}")
+
+
+def table(results: dict[str, float]) -> str:
+    """Returns the metrics as text, a row a metric and a column an evaluation."""
+    names = list(dict.fromkeys(key.split("/")[0] for key in results))
+    metrics = list(dict.fromkeys(key.split("/", 1)[1] for key in results))
+    width = max(len(LABELS.get(metric, (metric,))[0]) for metric in metrics)
+    lines = [" " * width + "".join(f"{name:>12}" for name in names)]
+    for metric in metrics:
+        label, meaning = LABELS.get(metric, (metric, ""))
+        cells = [shown(metric, results.get(f"{name}/{metric}")) for name in names]
+        lines.append(f"{label:<{width}}{''.join(f'{cell:>12}' for cell in cells)}   {meaning}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def shown(metric: str, value: float | None) -> str:
+    """Returns a number as a person reads it."""
+    if value is None:
+        return "-"
+    if metric in _SHARES and np.isfinite(value):
+        return f"{100 * value:.1f} %"
+    return f"{value:.4g}"

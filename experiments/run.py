@@ -1,0 +1,32 @@
+"""Opens a run that lies in a folder: its task, and its state as it was saved last."""
+
+from pathlib import Path
+
+import jax
+
+from experiments import build, figures, workdir
+from sae_jax import errors
+from sae_jax.train import checkpoint, evaluate, loop, step
+
+
+def load(folder: Path) -> tuple[loop.Task, step.State]:
+    """Returns the task and the newest state of a run, finished or not."""
+    task = build.task(workdir.load_config(folder))
+    if not (folder / "checkpoints").is_dir():
+        raise errors.UserError(f"{folder} holds no checkpoint yet: train it first")
+    checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
+    state = checkpoints.restore(loop.template(task))
+    checkpoints.close()
+    if state is None:
+        raise errors.UserError(f"{folder} holds no checkpoint yet: train it first")
+    return task, state
+
+
+def view(folder: Path, task: loop.Task, state: step.State) -> figures.Run:
+    """Returns a trained run as pictures see it, all its evaluations done."""
+    evaluator = evaluate.Evaluator(task.method, task.mesh)
+    totals = {
+        name: evaluator.totals(name, evaluation, state)
+        for name, evaluation in task.evaluations.items()
+    }
+    return figures.Run(folder, task, jax.device_get(state.params), totals, evaluator, state)

@@ -1,0 +1,171 @@
+"""A run's folder: what state it is in, and whether this config may go on in it.
+
+config.json       the config, whole and resolved
+environment.json  versions, devices and the command that started the run
+metrics.jsonl     a row a step; tensorboard/ has the same numbers
+checkpoints/      states, a folder a step
+results.json      the metrics at the end: {"test/fvu": ...}
+figures/          pictures
+DONE              the run is finished
+"""
+
+from collections.abc import Iterator
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+from pathlib import Path
+import platform
+import shlex
+import shutil
+import sys
+from typing import Any
+
+import jax
+import ml_collections
+
+from experiments import build
+import sae_jax
+from sae_jax import errors
+from sae_jax.train import writer
+
+_OURS_BEFORE_START = {"log.txt", ".lock"}
+
+
+def default(config_flag: str) -> Path:
+    """Returns `runs/<config>/<time>` for the value of `--config`."""
+    path, _, argument = config_flag.partition(":")
+    name = Path(path).stem + (f"-{argument}" if argument else "")
+    return Path("runs") / name / datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
+def prepare(workdir: Path, config: ml_collections.ConfigDict) -> bool:
+    """Makes a new run's folder, or checks that this config's run is the one that lies there.
+
+    Returns:
+      Whether that run is finished.
+
+    Raises:
+      UserError: the folder cannot be written, holds another run, or holds something else.
+    """
+    path = workdir / "config.json"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        present = {entry.name for entry in workdir.iterdir()}
+        if "config.json" in present:
+            _refuse_other(workdir, load_config(workdir), config)
+        elif present - _OURS_BEFORE_START - {"config.json.partial"}:
+            raise errors.UserError(
+                f"--workdir={workdir} holds {sorted(present)[0]} but no run: name a new folder"
+            )
+        else:
+            writer.replace(path, json.dumps(build.plain(config), indent=2) + "\n")
+            writer.replace(
+                workdir / "environment.json", json.dumps(_environment(), indent=2) + "\n"
+            )
+    except OSError as error:
+        raise errors.UserError(
+            f"cannot use --workdir={workdir} ({error.strerror}): name a folder that can be written"
+        ) from error
+    return finished(workdir)
+
+
+def finished(workdir: Path) -> bool:
+    """Returns whether the run there is finished."""
+    return (workdir / "DONE").exists()
+
+
+def load_config(workdir: Path) -> ml_collections.ConfigDict:
+    """Returns the config of the run that lies there."""
+    path = workdir / "config.json"
+    try:
+        return ml_collections.ConfigDict(_tuples(json.loads(path.read_text())))
+    except FileNotFoundError as error:
+        raise errors.UserError(f"no run in {workdir}: there is no config.json") from error
+    except (OSError, json.JSONDecodeError) as error:
+        raise errors.UserError(f"cannot read {path} ({error}): restore or delete it") from error
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path) -> Iterator[None]:
+    """Keeps a second process out of the folder; a process that is killed lets go by itself."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = (workdir / ".lock").open("w")
+    except OSError as error:
+        raise errors.UserError(
+            f"cannot use --workdir={workdir} ({error.strerror}): name a folder that can be written"
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise errors.UserError(
+            f"another process runs in {workdir}: wait for it, or name another --workdir"
+        ) from error
+    except OSError:
+        pass  # Some network file systems have no locks.
+    try:
+        yield
+    finally:
+        file.close()
+
+
+def remove_if_empty(workdir: Path) -> None:
+    """Takes back a folder in which nothing was trained, so that a mended command starts afresh."""
+    ours = {"config.json", "environment.json", *_OURS_BEFORE_START}
+    if workdir.exists() and not {entry.name for entry in workdir.iterdir()} - ours:
+        shutil.rmtree(workdir, ignore_errors=True)
+
+
+def _refuse_other(
+    workdir: Path, old: ml_collections.ConfigDict, new: ml_collections.ConfigDict
+) -> None:
+    before, after = _flat(old), _flat(new)
+    differing = [
+        f"{key} was {before.get(key, 'absent')}, is {after.get(key, 'absent')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise errors.UserError(
+            f"{workdir} holds a run of another config ({'; '.join(differing[:3])}{more}): "
+            "name another --workdir, or take the change back"
+        )
+
+
+def _flat(config: ml_collections.ConfigDict) -> dict[str, str]:
+    """Returns dotted keys and values as JSON, in which a tuple and a list are the same."""
+    flat: dict[str, str] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                walk(f"{prefix}.{key}" if prefix else key, inner)
+        else:
+            flat[prefix] = json.dumps(value)
+
+    walk("", build.plain(config))
+    return flat
+
+
+def _tuples(value: Any) -> Any:
+    """Returns what JSON made of a config with tuples for its lists."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "sae_jax": sae_jax.__version__,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "devices": [str(device) for device in jax.devices()],
+        "processes": jax.process_count(),
+        "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
+        "folder": os.getcwd(),
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,1 @@
+"""Pre-activations to codes, one file each, found by file name."""

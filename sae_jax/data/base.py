@@ -1,0 +1,187 @@
+"""What a data set is: examples by number, and the order in which training meets them.
+
+A batch is a function of (seed, step), so there is no loader whose state must be saved. Each file of
+this folder ends in `load(split, **kwargs) -> Arrays`; a file name is what `config.data.name` names.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sae_jax import errors, types
+from sae_jax.ops import permute
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """What is known of a data set before any example is read.
+
+    Attributes:
+      name: of the data set.
+      split: which part of it, in the words of the config: "train", "train[:55000]".
+      shape: of one example.
+      image_shape: `(height, width, channels)` if one example, reshaped, is a picture. Or None.
+    """
+
+    name: str
+    split: str
+    shape: tuple[int, ...]
+    image_shape: tuple[int, int, int] | None = None
+
+    @property
+    def d_in(self) -> int:
+        """Numbers in one example."""
+        return int(np.prod(self.shape))
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrays:
+    """A data set that is one array, in memory or in a memory map, one row an example.
+
+    Attributes:
+      spec: what it is.
+      x: `[n, *spec.shape]`, of any number type; integers are divided by `scale`.
+      label: int32 `[n]` or None.
+      scale: what an integer is divided by: 255 makes pixels go from 0 to 1.
+      resident_bytes: up to this size the whole array is put on the device once; a larger one is
+        read on the host, batch by batch.
+    """
+
+    spec: Spec
+    x: np.ndarray
+    label: np.ndarray | None = None
+    scale: float = 255.0
+    resident_bytes: int = 2**30
+
+    def __post_init__(self) -> None:
+        """Refuses arrays that do not fit the spec or hold a number that is not finite."""
+        if self.x.shape[1:] != self.spec.shape:
+            raise errors.DataError(
+                f"{self.spec.name}: examples have shape {self.x.shape[1:]}, not {self.spec.shape}"
+            )
+        if self.label is not None and len(self.label) != len(self.x):
+            raise errors.DataError(
+                f"{self.spec.name}: {len(self.x)} examples but {len(self.label)} labels"
+            )
+        if np.issubdtype(self.x.dtype, np.floating):
+            _refuse_nan(self)
+
+    @property
+    def length(self) -> int:
+        """Examples."""
+        return len(self.x)
+
+    @property
+    def resident(self) -> bool:
+        """Whether the whole array lives on the device."""
+        return self.x.nbytes <= self.resident_bytes
+
+    @property
+    def source(self) -> dict[str, np.ndarray]:
+        """The raw arrays, one row an example."""
+        return {"x": self.x} if self.label is None else {"x": self.x, "label": self.label}
+
+    def rows(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the raw examples at `index`, read on the host."""
+        return {name: array[index] for name, array in self.source.items()}
+
+    def decode(self, raw: dict[str, jax.Array]) -> types.Batch:
+        """Turns raw examples into what a model sees; runs on the device."""
+        x = raw["x"]
+        if jnp.issubdtype(x.dtype, jnp.integer):
+            x = x.astype(jnp.float32) / self.scale
+        return types.Batch(x=x.astype(jnp.float32), label=raw.get("label"))
+
+    def at(self, source: dict[str, jax.Array], index: jax.Array) -> types.Batch:
+        """Returns the examples at `index` of a `source` that lies on the device."""
+        return self.decode({name: array[index] for name, array in source.items()})
+
+
+def order(seed: int, step: Any, batch_size: int, n: int) -> Any:
+    """Returns which examples step `step` of training sees: int32 `[batch_size]`.
+
+    An epoch is `n // batch_size` steps over a permutation of its own; what does not fill a batch at
+    its end is left out, other examples in each epoch. On the host and on the device the same.
+
+    Args:
+      seed: of the run.
+      step: NumPy or JAX integer `[]`.
+      batch_size: rows of a batch, at most n.
+      n: examples in the data set.
+    """
+    if not 0 < batch_size <= n:
+        raise errors.UserError(
+            f"batch_size={batch_size} does not fit a data set of {n} examples: "
+            f"set config.batch_size to {n} or less"
+        )
+    xp: Any = jnp if isinstance(step, jax.Array) else np
+    steps_per_epoch = n // batch_size
+    first = (step % steps_per_epoch) * batch_size
+    place = (first + xp.arange(batch_size)).astype(xp.uint32)
+    keys = permute.round_keys(seed, step // steps_per_epoch)
+    return permute.at(keys, place, n).astype(xp.int32)
+
+
+def parse_split(split: str) -> tuple[str, slice]:
+    """Returns name and rows of "train", "train[:55000]", "test[100:200]", "train[-10%:]"."""
+    match = re.fullmatch(r"(\w+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?", split)
+    if match is None:
+        raise errors.DataError(
+            f'split "{split}" is not understood: write "train", "test" or "train[:55000]"'
+        )
+    return match[1], slice(match[2], match[3])
+
+
+def cut(array: np.ndarray, rows: slice) -> np.ndarray:
+    """Returns the rows that `parse_split` found; percentages count from the array's length."""
+
+    def number(bound: str | None) -> int | None:
+        if bound is None or not bound.endswith("%"):
+            return None if bound is None else int(bound)
+        return round(len(array) * int(bound[:-1]) / 100)
+
+    return array[number(rows.start) : number(rows.stop)]
+
+
+def from_splits(
+    name: str,
+    split: str,
+    splits: dict[str, tuple[np.ndarray, np.ndarray | None]],
+    image_shape: tuple[int, int, int] | None = None,
+    scale: float = 255.0,
+) -> Arrays:
+    """Cuts `split` out of whole splits `{"train": (x, label), ...}` and flattens each example."""
+    part, rows = parse_split(split)
+    if part not in splits:
+        raise errors.DataError(f'{name} has no split "{part}": it has {", ".join(splits)}')
+    x, label = splits[part]
+    x = cut(x.reshape(len(x), -1), rows)
+    if len(x) == 0:
+        raise errors.DataError(f'split "{split}" of {name} is empty')
+    label = None if label is None else cut(label, rows).astype(np.int32)
+    return Arrays(Spec(name, split, x.shape[1:], image_shape), x, label, scale)
+
+
+def _refuse_nan(data: Arrays) -> None:
+    """Raises for the first number that is NaN or infinite, reading a large array part by part."""
+    rows_at_once = max(1, 2**26 // max(1, data.x[:1].nbytes))
+    for start in range(0, data.length, rows_at_once):
+        finite = np.isfinite(data.x[start : start + rows_at_once]).reshape(-1, data.spec.d_in)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            raise errors.DataError(
+                f"{data.spec.name} ({data.spec.split}): example {start + row}, number {column} is "
+                f"{data.x[start + row].reshape(-1)[column]}: repair or leave out that example"
+            )
+
+
+def batches(n: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields index and mask, int32 and float32 `[size]`, that walk over 0..n-1 once, in order."""
+    for start in range(0, n, size):
+        place = np.arange(start, start + size)
+        yield np.minimum(place, n - 1).astype(np.int32), (place < n).astype(np.float32)

@@ -1,0 +1,306 @@
+"""The files of a public data set: named by the user, cached, or fetched by the first good route.
+
+A data set states its files with their sha256 and its routes, each a function that returns the
+content of all files. Whatever the route, the content is checked, so that all give the same arrays.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import functools
+import gzip
+import hashlib
+import os
+import pathlib
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+import uuid
+import zlib
+
+from absl import logging
+
+from sae_jax import errors
+
+Files = dict[str, bytes]
+
+
+class RouteFailed(Exception):
+    """Says in a few words why a route gave nothing."""
+
+
+class Damaged(RouteFailed):
+    """Says that the file `path` does not hold what it should."""
+
+    def __init__(self, path: pathlib.Path, why: Exception) -> None:
+        super().__init__(f"{path} is damaged: {why}")
+        self.path = path
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """One way to the files.
+
+    Attributes:
+      name: in messages, after the data set's name.
+      read: returns the content, decompressed, of every file; whatever it raises means "try the
+        next route".
+    """
+
+    name: str
+    read: Callable[[], Files]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a data set consists of and where to look for it.
+
+    Attributes:
+      name: of the data set and of its folder in the cache.
+      sha256: of each file's decompressed content, by canonical file name.
+      routes: in the order in which they are tried, after the cache.
+    """
+
+    name: str
+    sha256: Mapping[str, str]
+    routes: tuple[Route, ...]
+
+
+def files(recipe: Recipe, folder: str = "") -> Files:
+    """Returns the decompressed content of each file of `recipe`, checked.
+
+    Args:
+      recipe: what to read.
+      folder: if given, the files must lie there and nothing else is tried.
+    """
+    if folder:
+        return _from_folder(recipe, pathlib.Path(folder).expanduser())
+    cache = cache_folder(recipe.name)
+    cached = Route("cache", functools.partial(_from_cache, recipe, cache))
+    failures = []
+    for route in (cached, *recipe.routes):
+        try:
+            found = route.read()
+            if route is not cached:
+                for name, sha256 in recipe.sha256.items():
+                    check(found[name], sha256, name)
+        except Exception as error:  # One route's fault, whatever it is, must not bar the next.
+            failures.append(f"{route.name}: {_reason(error)}")
+            continue
+        logging.info("%s: read by way of %s", recipe.name, route.name)
+        if route is not cached:
+            _write_cache(cache, found)
+        return found
+    raise errors.DataError(
+        f"{recipe.name} cannot be had by any route; {'; '.join(failures)}. By hand: put "
+        f"{', '.join(recipe.sha256)} (plain or .gz) into a folder and set "
+        f"--config.data.folder=FOLDER, or put them into {cache}"
+    )
+
+
+def cache_folder(name: str) -> pathlib.Path:
+    """Returns where the files of the data set `name` are kept; it need not exist."""
+    default = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "sae_jax")
+    return pathlib.Path(os.environ.get("SAE_JAX_CACHE") or default).expanduser() / name
+
+
+def find(folder: pathlib.Path, name: str) -> pathlib.Path | None:
+    """Returns the file `name` of `folder`, plain or .gz, also if spelled `x.idx3` for `x-idx3`."""
+    for spelling in (name, name.replace("-idx", ".idx")):
+        for path in (folder / spelling, folder / f"{spelling}.gz"):
+            if path.is_file():
+                return path
+    return None
+
+
+def read(path: pathlib.Path) -> bytes:
+    """Returns what a file holds, decompressed if its name ends in .gz."""
+    content = path.read_bytes()
+    return gzip.decompress(content) if path.suffix == ".gz" else content
+
+
+def read_all(folder: pathlib.Path, sha256: Mapping[str, str]) -> Files:
+    """Returns the checked content of each of the files that `sha256` names."""
+    found = {}
+    for name, digest in sha256.items():
+        path = find(folder, name)
+        if path is None:
+            raise RouteFailed(f"no {name} in {folder}")
+        try:
+            found[name] = read(path)
+            check(found[name], digest, path.name)
+        except (RouteFailed, gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise Damaged(path, error) from error
+    return found
+
+
+def check(content: bytes, sha256: str, name: str) -> None:
+    """Raises if `content` does not have that sha256."""
+    got = hashlib.sha256(content).hexdigest()
+    if got != sha256:
+        raise RouteFailed(f"{name}: {len(content)} bytes of sha256 {got[:8]}, not {sha256[:8]}")
+
+
+def write_atomically(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file that is at every moment either whole or not there."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def mirror(url: str, names: Sequence[str], patience: float = 4.0, limit: float = 60.0) -> Route:
+    """Returns the route to `names`, each with .gz behind it, below the public address `url`.
+
+    Args:
+      url: ends in a slash.
+      names: of the files, without .gz.
+      patience: seconds that the first 128 KiB, with look-up and connection, or others may take.
+      limit: seconds for all files together.
+    """
+
+    def read_mirror() -> Files:
+        end = time.monotonic() + limit
+        packed = {name: _download(f"{url}{name}.gz", patience, end) for name in names}
+        return {name: gzip.decompress(content) for name, content in packed.items()}
+
+    return Route(url, read_mirror)
+
+
+def pip_wheel(requirement: str, folder: pathlib.Path) -> pathlib.Path:
+    """Downloads one wheel, without what it depends on and without installing it."""
+    options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
+    patience = ["--quiet", "--retries=1", "--timeout=10", "--dest", str(folder)]
+    run([sys.executable, "-m", "pip", "download", *options, *patience, requirement], folder, 120)
+    return _only(folder, "*.whl")
+
+
+def npm_tarball(package: str, folder: pathlib.Path) -> pathlib.Path:
+    """Downloads one npm package as a .tgz, without installing it."""
+    options = ["--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=30000"]
+    run(["npm", "pack", *options, package], folder, 60)
+    return _only(folder, "*.tgz")
+
+
+def debian_package(package: str, folder: pathlib.Path) -> pathlib.Path:
+    """Downloads and unpacks a Debian package as any user; the system's apt is left as it was."""
+    if shutil.which("dpkg-deb") is None:
+        raise RouteFailed("dpkg-deb is not installed")
+    unpacked = folder / "unpacked"
+    for part in ("lists/partial", "cache/archives/partial"):
+        (folder / part).mkdir(parents=True)
+    apt_get = ["apt-get", f"-oDir::State::Lists={folder}/lists", f"-oDir::Cache={folder}/cache"]
+    apt_get += ["-oAcquire::Retries=0", "-oAcquire::http::Timeout=10"]
+    run([*apt_get, "update"], folder, 60)
+    run([*apt_get, "download", package], folder, 120)
+    run(["dpkg-deb", "-x", str(_only(folder, "*.deb")), str(unpacked)], folder, 60)
+    return unpacked
+
+
+def run(command: Sequence[str], folder: pathlib.Path, timeout: float) -> None:
+    """Runs a program in `folder`; raises with its first line of complaint if it fails."""
+    if shutil.which(command[0]) is None:
+        raise RouteFailed(f"{command[0]} is not installed")
+    # A pipe would be held open, past the timeout, by whatever the program itself has started.
+    with tempfile.TemporaryFile("w+", errors="replace") as out:
+        try:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                timeout=timeout,
+            )
+        except subprocess.TimeoutExpired:
+            raise RouteFailed(f"{command[0]} gave no result in {timeout:g} s") from None
+        out.seek(0)
+        lines = [line.strip() for line in out if line.strip()]
+    if done.returncode:
+        bad = [line for line in lines if re.match(r"(?i)(npm )?err(or)?\b|E: ", line)]
+        raise RouteFailed((bad or lines[-1:] or [f"exit status {done.returncode}"])[0])
+
+
+def _from_folder(recipe: Recipe, folder: pathlib.Path) -> Files:
+    """Reads the folder that the user named; a fault there is the user's to know."""
+    try:
+        return read_all(folder, recipe.sha256)
+    except (RouteFailed, OSError) as error:
+        raise errors.DataError(
+            f"{recipe.name}: {_reason(error)}: put the original file there (plain or .gz), or "
+            "leave config.data.folder empty to have it fetched"
+        ) from error
+
+
+def _from_cache(recipe: Recipe, cache: pathlib.Path) -> Files:
+    """Reads the cache; a damaged file is removed, so that it is not met again."""
+    try:
+        return read_all(cache, recipe.sha256)
+    except Damaged as error:
+        logging.warning("%s: removed, to be fetched again", error)
+        error.path.unlink(missing_ok=True)
+        raise
+
+
+def _write_cache(cache: pathlib.Path, found: Files) -> None:
+    """Keeps the files for next time, if the folder can be written."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        for name, content in found.items():
+            write_atomically(cache / name, content)
+    except OSError as error:
+        message = "cache %s cannot be written: %s; data are fetched each time, set SAE_JAX_CACHE"
+        logging.log_first_n(logging.WARNING, message, 1, cache, _reason(error))
+
+
+def _download(url: str, patience: float, end: float) -> bytes:
+    """Returns what is at `url`, or raises after `patience` s of silence or past the time `end`."""
+    chunks: queue.Queue[bytes | Exception] = queue.Queue()
+
+    def work() -> None:
+        try:
+            with urllib.request.urlopen(url, timeout=patience) as response:
+                chunk = b"?"
+                while chunk and time.monotonic() < end:
+                    chunk = response.read(2**17)
+                    chunks.put(chunk)
+        except Exception as error:
+            chunks.put(error)
+
+    # A thread, because no timeout of a socket covers the look-up of its name.
+    threading.Thread(target=work, daemon=True).start()
+    parts = []
+    try:
+        while chunk := chunks.get(timeout=max(0.0, min(patience, end - time.monotonic()))):
+            if isinstance(chunk, Exception):
+                raise chunk
+            parts.append(chunk)
+    except queue.Empty:
+        raise RouteFailed("no answer in time") from None
+    return b"".join(parts)
+
+
+def _only(folder: pathlib.Path, pattern: str) -> pathlib.Path:
+    """Returns the one file that a download left."""
+    found = list(folder.glob(pattern))
+    if len(found) != 1:
+        raise RouteFailed(f"{len(found)} files {pattern} were downloaded, not one")
+    return found[0]
+
+
+def _reason(error: Exception) -> str:
+    """Returns an error's text as a short piece of one line."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, RouteFailed | OSError | errors.UserError):
+        text = f"{type(error).__name__}: {text}"
+    return text if len(text) <= 200 else text[:197] + "..."

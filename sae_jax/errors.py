@@ -1,0 +1,21 @@
+"""Mistakes that a person can mend."""
+
+
+class UserError(Exception):
+    """Says in one line what is wrong and what to do about it.
+
+    Programs print the text without a traceback and exit with status 2; anything else that is raised
+    is a bug of ours and keeps its traceback.
+    """
+
+
+class DataError(UserError):
+    """Data are missing, damaged or not what they should be."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be written or read."""
+
+
+class DivergedError(UserError):
+    """The loss is no longer a finite number."""

@@ -1,0 +1,1 @@
+"""Named per-example loss terms, one file a family, found by function name."""

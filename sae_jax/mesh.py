@@ -1,0 +1,81 @@
+"""The mesh of devices, and where each array lies on it.
+
+One program runs over all devices of all hosts: `jax.jit` over a mesh with the axes `data`, along
+which batches are split, and `dictionary`, along which latents are. The program sees the global
+batch, so the number of devices changes no result beyond rounding.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from sae_jax import errors
+
+PyTree = Any
+
+
+def make(data: int = -1, dictionary: int = 1) -> Mesh:
+    """Returns a mesh over all devices of all hosts; -1 takes what the other axis leaves."""
+    devices = jax.device_count()
+    if dictionary < 1 or devices % dictionary:
+        raise errors.UserError(
+            f"mesh.dictionary={dictionary} does not divide the {devices} devices: set a divisor"
+        )
+    if data == -1:
+        data = devices // dictionary
+    if data * dictionary != devices:
+        raise errors.UserError(
+            f"mesh.data={data} x mesh.dictionary={dictionary} is not the number of devices, "
+            f"{devices}: set mesh.data=-1"
+        )
+    # Auto: jax.make_mesh makes Explicit axes by default, which refuse the scatters of top-k.
+    return jax.make_mesh(
+        (data, dictionary), ("data", "dictionary"), axis_types=(AxisType.Auto,) * 2
+    )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of what every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split_batch(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """Returns the sharding of what is split along `data` at `axis`."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
+
+
+def shardings(mesh: Mesh, tree: PyTree, latent_axes: Mapping[str, int]) -> PyTree:
+    """Returns the sharding of each array of a state.
+
+    Args:
+      mesh: where the state shall lie.
+      tree: arrays or shapes; a leaf is recognised by the last name on its path, so an optimiser's
+        moments lie as the parameters do.
+      latent_axes: for each such name the axis that counts latents, which is split along
+        `dictionary`. What is not named is replicated.
+    """
+
+    def of(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        axis = latent_axes.get(_last_name(path))
+        if axis is None or leaf.ndim <= axis:
+            return replicated(mesh)
+        shards = mesh.shape["dictionary"]
+        if leaf.shape[axis] % shards:
+            raise errors.UserError(
+                f"{leaf.shape[axis]} latents cannot be split over mesh.dictionary={shards}: "
+                "choose a d_sae that it divides"
+            )
+        return NamedSharding(mesh, PartitionSpec(*[None] * axis, "dictionary"))
+
+    return jax.tree_util.tree_map_with_path(of, tree)
+
+
+def _last_name(path: tuple[Any, ...]) -> str:
+    """Returns the last dict key or attribute on a path; "" if there is none."""
+    for entry in reversed(path):
+        name = getattr(entry, "key", getattr(entry, "name", None))
+        if isinstance(name, str):
+            return name
+    return ""

@@ -1,0 +1,34 @@
+"""How often each latent is active: the share of dead latents, and of dense ones.
+
+Dead: active for no example of the split. Dense: active for more than a tenth of them.
+"""
+
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+import numpy as np
+
+from sae_jax import types
+
+DENSE = 0.1
+
+
+def sums(
+    batch: types.Batch, output: types.Output, reference: Float[Array, "*shape"]
+) -> dict[str, jax.Array]:
+    """Returns what one batch adds: examples, and for each latent how many activate it."""
+    del reference
+    mask = types.mask(batch)
+    return {"n": mask.sum(), "active": ((output.codes != 0) * mask[:, None]).sum(axis=0)}
+
+
+def density(totals: dict[str, Any]) -> np.ndarray:
+    """Returns the share of examples that activate each latent, float64 `[d_sae]`."""
+    return np.asarray(totals["active"] / totals["n"])
+
+
+def finish(totals: dict[str, Any]) -> dict[str, float]:
+    """Returns `dead` and `dense`, shares of the latents."""
+    share = density(totals)
+    return {"dead": float((share == 0).mean()), "dense": float((share > DENSE).mean())}

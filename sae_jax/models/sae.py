@@ -1,0 +1,93 @@
+"""The autoencoder of one hidden layer: one linear encoder, an activation, one linear decoder.
+
+  pre   = (x - b_dec) w_enc + b_enc      without `pre_bias`: x w_enc + b_enc
+  codes = activation(pre)
+  x_hat = codes w_dec + b_dec            squashed by a sigmoid with `output="sigmoid"`
+
+With a ReLU and an L1 term it is the sparse autoencoder of Bricken et al. 2023 ("Towards
+Monosemanticity"); with sigmoids and a KL term that of Ng 2011 (CS294A notes); with the identity and
+no sparsity term it is linear and its optimum spans the principal components (Baldi & Hornik 1989).
+"""
+
+from typing import Literal
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sae_jax import types
+from sae_jax.ops import geometry, linear
+
+LATENT_AXES = {"w_enc": 1, "b_enc": 0, "w_dec": 0}
+
+
+class SparseAutoencoder(nn.Module):
+    """One linear encoder, one activation, one linear decoder. A row of `w_dec` is a feature.
+
+    Attributes:
+      d_in: width of the input.
+      d_sae: number of latents.
+      activation: pre-activations to codes, a module of `sae_jax.activations`.
+      tied: whether `w_enc` is the transpose of `w_dec` for good. Untied, it starts as a copy of it.
+      pre_bias: whether the encoder sees `x - b_dec` instead of `x`.
+      output: what the decoder ends in.
+      weights: how `w_dec` starts. "directions": rows in random directions, of norm `decoder_norm`;
+        "uniform": from +-sqrt(6 / (d_in + d_sae + 1)), encoder and decoder apart (Ng 2011).
+      decoder_norm: norm of the decoder rows at the start, for "directions".
+      bias: how `b_dec` starts: "zeros", or the "mean" of the examples that `init` sees.
+    """
+
+    d_in: int
+    d_sae: int
+    activation: nn.Module
+    tied: bool = False
+    pre_bias: bool = True
+    output: Literal["identity", "sigmoid"] = "identity"
+    weights: Literal["directions", "uniform"] = "directions"
+    decoder_norm: float = 1.0
+    bias: Literal["zeros", "mean"] = "zeros"
+
+    def __post_init__(self) -> None:
+        """Refuses words that name no choice."""
+        for field, choices in (
+            ("output", ("identity", "sigmoid")),
+            ("weights", ("directions", "uniform")),
+            ("bias", ("zeros", "mean")),
+        ):
+            if getattr(self, field) not in choices:
+                raise ValueError(f'{field}="{getattr(self, field)}": choose from {choices}')
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch d_in"], context: types.Context) -> types.Output:
+        """Returns reconstruction, codes and pre-activations of a batch."""
+        w_dec = self.param("w_dec", self._rows, (self.d_sae, self.d_in))
+        b_enc = self.param("b_enc", nn.initializers.zeros, (self.d_sae,))
+        b_dec = self.param("b_dec", self._centre, x)
+        w_enc = w_dec.T if self.tied else self.param("w_enc", self._encoder, w_dec)
+        centre = b_dec if self.pre_bias else jnp.zeros_like(b_dec)
+        pre = linear.encode(x, centre, w_enc, b_enc)
+        codes = self.activation(pre, context)
+        x_hat = codes @ w_dec + b_dec[None]
+        if self.output == "sigmoid":
+            x_hat = jax.nn.sigmoid(x_hat)
+        return types.Output(x_hat=x_hat, codes=codes, pre=pre)
+
+    def _rows(self, key: Array, shape: tuple[int, int]) -> Array:
+        if self.weights == "uniform":
+            bound = (6 / (self.d_in + self.d_sae + 1)) ** 0.5
+            return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+        return self.decoder_norm * geometry.unit_rows(jax.random.normal(key, shape))
+
+    def _encoder(self, key: Array, w_dec: Array) -> Array:
+        if self.weights == "uniform":
+            return self._rows(key, (self.d_in, self.d_sae))
+        return jnp.array(w_dec.T, copy=True)
+
+    def _centre(self, key: Array, x: Array) -> Array:
+        del key
+        return x.mean(axis=0) if self.bias == "mean" else jnp.zeros((self.d_in,), x.dtype)
+
+
+Model = SparseAutoencoder

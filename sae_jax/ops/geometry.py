@@ -1,0 +1,24 @@
+"""Directions and norms of dictionaries."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_TINY = 1e-8  # A row of zeros has no direction; it stays finite instead of becoming 0/0.
+
+
+def norms(rows: Float[Array, "d_sae d_in"]) -> Float[Array, "d_sae 1"]:
+    """Returns the Euclidean norm of each row, at least 1e-8."""
+    return jnp.maximum(jnp.linalg.norm(rows, axis=-1, keepdims=True), _TINY)
+
+
+def unit_rows(rows: Float[Array, "d_sae d_in"]) -> Float[Array, "d_sae d_in"]:
+    """Returns the rows scaled to norm 1."""
+    return rows / norms(rows)
+
+
+def without_parallel(
+    moves: Float[Array, "d_sae d_in"], rows: Float[Array, "d_sae d_in"]
+) -> Float[Array, "d_sae d_in"]:
+    """Returns what is left of each move when its part along the row is taken out."""
+    directions = unit_rows(rows)
+    return moves - (moves * directions).sum(axis=-1, keepdims=True) * directions

@@ -1,0 +1,116 @@
+"""Scales in which a model sees its data: `x -> (x - shift) * scale`, undone at the output.
+
+What a threshold, a bandwidth or the weight of an L1 term means depends on the scale of the input,
+so the scale belongs to the model: it is fitted once, before the first step, lies in the state, and
+is saved with it. Losses are taken in the model's scale, metrics in that of the data.
+
+  none       shift 0, scale 1
+  mean       shift: the mean of the data; scale 1
+  mean_norm  shift 0, or the mean; scale: sqrt(d) / mean norm, after which E norm = sqrt(d)
+             (Anthropic, "Update on how we train SAEs", April 2024)
+  example    shift: the mean over d; scale: 1 / (standard deviation over d + 1e-5), for each
+             example apart (Gao et al. 2024, arXiv:2406.04093)
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Fitted = Mapping[str, jax.Array]
+Affine = tuple[jax.Array, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Unchanged:
+    """Leaves the data as they are."""
+
+    def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> dict[str, np.ndarray]:
+        """Returns what must be known of the data: nothing."""
+        del batches
+        return {}
+
+    def affine(self, fitted: Fitted, x: jax.Array) -> Affine:
+        """Returns shift and scale, each `[1, 1]`."""
+        del fitted
+        return jnp.zeros((1, 1), x.dtype), jnp.ones((1, 1), x.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean:
+    """Subtracts the mean of the data."""
+
+    def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> dict[str, np.ndarray]:
+        """Returns the mean of the data, `[d]`, summed in float64."""
+        return {"mean": _mean(batches).astype(np.float32)}
+
+    def affine(self, fitted: Fitted, x: jax.Array) -> Affine:
+        """Returns shift `[1, d]` and scale `[1, 1]`."""
+        return fitted["mean"][None], jnp.ones((1, 1), x.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanNorm:
+    """Makes the mean norm of an example the square root of its width.
+
+    Attributes:
+      centre: whether to subtract the mean of the data first.
+    """
+
+    centre: bool = False
+
+    def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> dict[str, np.ndarray]:
+        """Returns the mean, `[d]` (zeros if it is not subtracted), and the scale, `[]`."""
+        mean = _mean(batches)
+        if not self.centre:
+            mean = np.zeros_like(mean)
+        total, n = 0.0, 0
+        for x in batches():
+            total += np.linalg.norm(x.astype(np.float64) - mean, axis=-1).sum()
+            n += len(x)
+        if total == 0:
+            raise ValueError("normaliser mean_norm: every example is zero, so there is no scale")
+        scale = np.sqrt(len(mean)) / (total / n)
+        return {"mean": mean.astype(np.float32), "scale": np.asarray(scale, np.float32)}
+
+    def affine(self, fitted: Fitted, x: jax.Array) -> Affine:
+        """Returns shift `[1, d]` and scale `[1, 1]`."""
+        del x
+        return fitted["mean"][None], fitted["scale"][None, None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """Gives each example mean 0 and standard deviation 1 over its own numbers.
+
+    Attributes:
+      epsilon: added to the standard deviation, which divides by d - 1.
+    """
+
+    epsilon: float = 1e-5
+
+    def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> dict[str, np.ndarray]:
+        """Returns what must be known of the data: nothing."""
+        del batches
+        return {}
+
+    def affine(self, fitted: Fitted, x: jax.Array) -> Affine:
+        """Returns shift and scale, each `[batch, 1]`."""
+        del fitted
+        shift = x.mean(axis=-1, keepdims=True)
+        return shift, 1 / (x.std(axis=-1, keepdims=True, ddof=1) + self.epsilon)
+
+
+Normaliser = Unchanged | Mean | MeanNorm | Example
+BY_NAME = {"none": Unchanged, "mean": Mean, "mean_norm": MeanNorm, "example": Example}
+
+
+def _mean(batches: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
+    """Returns the mean of all examples, float64 `[d]`."""
+    total, n = 0.0, 0
+    for x in batches():
+        total = total + x.sum(axis=0, dtype=np.float64)
+        n += len(x)
+    return np.asarray(total) / n

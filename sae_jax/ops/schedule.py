@@ -1,0 +1,14 @@
+"""Numbers that may change while a run goes on."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Schedule = Callable[[jax.Array], jax.Array]
+Number = float | Schedule
+
+
+def value(number: Number, step: jax.Array) -> jax.Array:
+    """Returns what `number` is at `step`: itself, or what its schedule says. Float32 `[]`."""
+    return jnp.asarray(number(step) if callable(number) else number, jnp.float32)

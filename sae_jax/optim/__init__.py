@@ -1,0 +1,1 @@
+"""Optimisers, constraints and schedules, found by function name."""

@@ -1,0 +1,105 @@
+"""Brings batches to the devices: a whole data set that fits, or a window of batches at a time."""
+
+from concurrent import futures
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, Sharding
+import numpy as np
+
+from sae_jax import mesh as meshes, types
+from sae_jax.data import base
+
+PyTree = Any
+
+
+def put(array: np.ndarray, sharding: Sharding) -> jax.Array:
+    """Returns a global array; each process must hold the same `array`, and places its own part."""
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+class Resident:
+    """Feeds a data set that lies on every device: a batch is gathered inside the training program.
+
+    Attributes:
+      window: steps that one payload serves; None for any number.
+    """
+
+    window: int | None = None
+
+    def __init__(self, data: base.Arrays, mesh: Mesh, batch_size: int, seed: int) -> None:
+        """Puts the whole data set on every device."""
+        self._data, self._mesh = data, mesh
+        self._batch_size, self._seed = batch_size, seed
+        whole = meshes.replicated(mesh)
+        self._source = {name: put(array, whole) for name, array in data.source.items()}
+
+    def payload(self, first: int, until: int) -> PyTree:
+        """Returns what the program needs for the steps `first .. until - 1`."""
+        del first, until
+        return self._source
+
+    def batch(self, payload: PyTree, first: jax.Array, step: jax.Array) -> types.Batch:
+        """Returns the batch of one step; runs inside the program."""
+        del first
+        index = base.order(self._seed, step, self._batch_size, self._data.length)
+        index = jax.lax.with_sharding_constraint(index, meshes.split_batch(self._mesh))
+        return self._data.at(payload, index)
+
+    def close(self) -> None:
+        """Does nothing: nothing runs beside the program."""
+
+
+class Streamed:
+    """Feeds a data set that stays on the host: batches are read while the device computes.
+
+    Attributes:
+      window: steps that one payload serves.
+    """
+
+    def __init__(
+        self, data: base.Arrays, mesh: Mesh, batch_size: int, seed: int, window_bytes: int = 2**28
+    ) -> None:
+        """Reads nothing yet."""
+        self._data, self._mesh = data, mesh
+        self._batch_size, self._seed = batch_size, seed
+        row_bytes = sum(array[:1].nbytes for array in data.source.values())
+        self.window = max(1, window_bytes // (batch_size * row_bytes))
+        self._reader = futures.ThreadPoolExecutor(max_workers=1)
+        self._ahead: tuple[tuple[int, int], futures.Future] | None = None
+
+    def payload(self, first: int, until: int) -> PyTree:
+        """Returns the raw batches of the steps `first .. until - 1`; starts on the next ones."""
+        if self._ahead is None or self._ahead[0] != (first, until):
+            self._ahead = ((first, until), self._reader.submit(self._read, first, until))
+        raw = self._ahead[1].result()
+        following = (until, 2 * until - first)
+        self._ahead = (following, self._reader.submit(self._read, *following))
+        split = meshes.split_batch(self._mesh, axis=1)
+        return {name: put(array, split) for name, array in raw.items()}
+
+    def batch(self, payload: PyTree, first: jax.Array, step: jax.Array) -> types.Batch:
+        """Returns the batch of one step; runs inside the program."""
+        return self._data.decode({name: array[step - first] for name, array in payload.items()})
+
+    def close(self) -> None:
+        """Stops reading ahead."""
+        self._reader.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, first: int, until: int) -> dict[str, np.ndarray]:
+        """Returns `[steps, batch, ...]` for each raw array."""
+        steps = [np.asarray(step) for step in range(first, until)]
+        orders = [
+            base.order(self._seed, step, self._batch_size, self._data.length) for step in steps
+        ]
+        rows = [self._data.rows(order) for order in orders]
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+Feed = Resident | Streamed
+
+
+def make(data: base.Arrays, mesh: Mesh, batch_size: int, seed: int) -> Feed:
+    """Returns the feed that suits the size of the data."""
+    kind = Resident if data.resident else Streamed
+    return kind(data, mesh, batch_size, seed)

@@ -1,0 +1,232 @@
+"""The only training loop: many steps in one dispatch, metrics fetched one dispatch late."""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import math
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+import numpy as np
+
+from sae_jax import errors, mesh as meshes
+from sae_jax.data import base
+from sae_jax.train import checkpoint, evaluate, feed, progress, step, writer
+
+_INIT_EXAMPLES = 16_384
+_NORMALISER_EXAMPLES = 131_072
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How long a run goes on and what happens meanwhile, all in optimiser steps.
+
+    Attributes:
+      seed: fixes initial parameters, data order and every random choice.
+      num_steps: when it ends.
+      batch_size: examples in a step, over all devices.
+      log_every: a row of metrics.
+      eval_every: an evaluation, besides the one at the end; 0 for none.
+      checkpoint_every: a checkpoint, besides the one at the end.
+    """
+
+    seed: int
+    num_steps: int
+    batch_size: int
+    log_every: int
+    eval_every: int
+    checkpoint_every: int
+
+    def next_stop(self, now: int, window: int | None) -> int:
+        """Returns the next step after `now` at which something else than training is due."""
+        periods = [self.log_every, self.eval_every, self.checkpoint_every]
+        stops = [(now // period + 1) * period for period in periods if period]
+        if window is not None:
+            stops.append(now + window)
+        return min([*stops, self.num_steps])
+
+    def due(self, every: int, now: int) -> bool:
+        """Returns whether what happens `every` so many steps happens after step `now`."""
+        return now == self.num_steps or (every > 0 and now % every == 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A method on its data: what a run is, but for where it is kept.
+
+    Attributes:
+      method: what is trained.
+      data: what it is trained on.
+      evaluations: by name.
+      plan: how long.
+      mesh: over which devices.
+      latent_axes: the axis of each parameter that counts latents.
+    """
+
+    method: step.Method
+    data: base.Arrays
+    evaluations: Mapping[str, evaluate.Evaluation]
+    plan: Plan
+    mesh: Mesh
+    latent_axes: Mapping[str, int]
+
+
+class Preempted(Exception):
+    """The run was asked to stop, has saved its state, and goes on when it is started again."""
+
+
+def template(task: Task) -> step.State:
+    """Returns shape, type and sharding of each array of the state."""
+    shapes = jax.eval_shape(_initialiser(task), *_init_arguments(task, fit=False))
+    where = meshes.shardings(task.mesh, shapes, {**task.latent_axes, "idle": 0})
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        where,
+    )
+
+
+def initialise(task: Task, like: step.State) -> step.State:
+    """Returns the state before the first step, each array made where it will lie."""
+    where = jax.tree.map(lambda leaf: leaf.sharding, like)
+    return jax.jit(_initialiser(task), out_shardings=where)(*_init_arguments(task, fit=True))
+
+
+def program(task: Task, source: feed.Feed, like: step.State) -> Callable[..., Any]:
+    """Returns `run(state, payload, first, until) -> (state, metrics of the last step)`.
+
+    The number of steps is an argument, not part of the compiled program: however a run is cut into
+    dispatches, each step is the same machine code, and the result the same bits.
+    """
+    take = step.make(task.method)
+
+    def run(state: step.State, payload: Any, first: jax.Array, until: jax.Array) -> Any:
+        def body(now: jax.Array, carry: tuple) -> tuple:
+            return take(carry[0], source.batch(payload, first, now))
+
+        metrics = jax.eval_shape(lambda: body(state.step, (state, None))[1])
+        zeros = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), metrics)
+        return jax.lax.fori_loop(state.step, until, body, (state, zeros))
+
+    where = jax.tree.map(lambda leaf: leaf.sharding, like)
+    return jax.jit(run, donate_argnums=0, out_shardings=(where, meshes.replicated(task.mesh)))
+
+
+def train(
+    task: Task,
+    state: step.State,
+    checkpoints: checkpoint.Checkpoints,
+    rows: writer.Writer | writer.Silent,
+    bar: progress.Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> step.State:
+    """Trains from `state` to the end of the plan.
+
+    Args:
+      task: what to train.
+      state: where to begin; it is donated.
+      checkpoints: where states are saved.
+      rows: where metrics go.
+      bar: what shows them while the run goes on.
+      stop: asked after each dispatch; when it says True, the state is saved and the run ends.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      DivergedError: the loss is no longer finite; no such state is ever saved.
+      Preempted: `stop` said so.
+    """
+    plan = task.plan
+    source = feed.make(task.data, task.mesh, plan.batch_size, plan.seed)
+    run = program(task, source, state)
+    evaluator = evaluate.Evaluator(task.method, task.mesh)
+    # Programs with collectives that pile up on several CPU devices can hang for ever.
+    in_step = task.mesh.size > 1 and task.mesh.devices.flat[0].platform == "cpu"
+    report = _Report(plan, rows, bar)
+    now = int(state.step)
+    try:
+        while now < plan.num_steps:
+            first, now = now, plan.next_stop(now, source.window)
+            state, metrics = run(state, source.payload(first, now), first, now)
+            report.add(now, metrics)
+            stopping = stop() or checkpoints.preempted(now)
+            evaluating = plan.due(plan.eval_every, now)
+            saving = stopping or plan.due(plan.checkpoint_every, now)
+            report.catch_up(until_last=not (evaluating or saving or in_step))
+            if evaluating:
+                rows.write(now, _evaluate(task, evaluator, state))
+            if saving:
+                rows.flush()
+                checkpoints.save(now, state)
+            if stopping:
+                checkpoints.wait()
+                raise Preempted(f"stopped after step {now} of {plan.num_steps}, and saved it")
+        checkpoints.wait()
+    finally:
+        source.close()
+    return state
+
+
+class _Report:
+    """Turns the metrics of dispatches into rows, one dispatch after they were asked for."""
+
+    def __init__(
+        self, plan: Plan, rows: writer.Writer | writer.Silent, bar: progress.Progress | None
+    ) -> None:
+        self._plan, self._rows, self._bar = plan, rows, bar
+        self._waiting: list[tuple[int, step.Metrics]] = []
+
+    def add(self, now: int, metrics: step.Metrics) -> None:
+        """Keeps the metrics of step `now`, which may still be in the making."""
+        self._waiting.append((now, metrics))
+
+    def catch_up(self, until_last: bool) -> None:
+        """Writes what waits, but for the last if `until_last`; waits for the devices."""
+        keep = 1 if until_last else 0
+        while len(self._waiting) > keep:
+            now, metrics = self._waiting.pop(0)
+            numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            if not math.isfinite(numbers["loss"] + numbers["grad_norm"]):
+                raise errors.DivergedError(_diverged(now, numbers))
+            if self._plan.due(self._plan.log_every, now):
+                self._rows.write(now, {f"train/{name}": value for name, value in numbers.items()})
+            if self._bar is not None:
+                self._bar.update(now, numbers)
+
+
+def _evaluate(task: Task, evaluator: evaluate.Evaluator, state: step.State) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    for name, evaluation in task.evaluations.items():
+        totals = evaluator.totals(name, evaluation, state)
+        found = evaluate.finish(evaluation, totals)
+        numbers |= {f"{name}/{metric}": value for metric, value in found.items()}
+    return numbers
+
+
+def _initialiser(task: Task) -> Callable[..., step.State]:
+    return lambda seed, normaliser, x: step.init(task.method, seed, normaliser, x)
+
+
+def _init_arguments(task: Task, fit: bool) -> tuple[Any, ...]:
+    """Returns seed, normaliser and first examples; shapes of the latter two do not need a fit."""
+    data = task.data
+
+    def examples(count: int) -> list[np.ndarray]:
+        count = min(count, data.length)
+        order = base.order(task.plan.seed, np.asarray(0), count, data.length)
+        parts = [data.rows(order[i : i + 4096]) for i in range(0, count, 4096)]
+        return [np.asarray(data.decode(jax.tree.map(jax.numpy.asarray, raw)).x) for raw in parts]
+
+    sample = examples(_INIT_EXAMPLES)
+    fitting = (lambda: examples(_NORMALISER_EXAMPLES)) if fit else (lambda: sample)
+    normaliser = task.method.normaliser.fit(fitting)
+    return np.uint32(task.plan.seed), normaliser, np.concatenate(sample)
+
+
+def _diverged(now: int, numbers: dict[str, float]) -> str:
+    terms = ", ".join(f"{name}={value:.4g}" for name, value in numbers.items() if "loss" in name)
+    return (
+        f"the loss is not finite at step {now} ({terms}): lower config.optim.learning_rate or set "
+        "config.optim.clip_norm; the last checkpoint is from before and is kept"
+    )

@@ -1,0 +1,75 @@
+"""The containers that cross `jit`: what goes into a model and what comes out."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+PyTree = Any
+
+
+@flax.struct.dataclass
+class Batch:
+    """Examples, with what is known of each.
+
+    Attributes:
+      x: `[batch, ...]`, the input.
+      y: `[batch, ...]`, what to reconstruct; None says `x` itself.
+      mask: `[batch]`, 1 for an example and 0 for padding; None says that every row is an example.
+      label: `[batch]` int32, a class that no model sees; probes and figures use it. Or None.
+    """
+
+    x: jax.Array
+    y: jax.Array | None = None
+    mask: jax.Array | None = None
+    label: jax.Array | None = None
+
+    @property
+    def target(self) -> jax.Array:
+        """`[batch, ...]`, what the model is to reconstruct."""
+        return self.x if self.y is None else self.y
+
+    @property
+    def size(self) -> int:
+        """Rows, padding included."""
+        return self.x.shape[0]
+
+
+@flax.struct.dataclass
+class Context:
+    """What a forward pass may know besides parameters and data.
+
+    Attributes:
+      step: int32 `[]`, optimiser steps taken so far; schedules read it.
+      key: typed PRNG key `[]`, different at each step.
+      dead: bool `[d_sae]`, the latents that have not been active for `dead_after` examples.
+      train: whether the pass belongs to a training step.
+    """
+
+    step: jax.Array
+    key: jax.Array
+    dead: jax.Array
+    train: bool = flax.struct.field(pytree_node=False, default=False)
+
+
+@flax.struct.dataclass
+class Output:
+    """All that loss terms, metrics and figures need from one forward pass.
+
+    Attributes:
+      x_hat: `[batch, ...]`, the reconstruction of the target.
+      codes: `[batch, d_sae]`, the latents after the activation.
+      pre: `[batch, d_sae]`, the latents before the activation.
+      extras: what only some architectures have, by name.
+    """
+
+    x_hat: jax.Array
+    codes: jax.Array
+    pre: jax.Array
+    extras: dict[str, jax.Array] = flax.struct.field(default_factory=dict)
+
+
+def mask(batch: Batch) -> jax.Array:
+    """Returns float32 `[batch]`: 1 for an example, 0 for padding."""
+    return jnp.ones(batch.size, jnp.float32) if batch.mask is None else batch.mask
