@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sae_jax import errors, types
+from sae_jax.data import base
 from sae_jax.ops import schedule
 from sae_jax.train import evaluate, loop, step
 
@@ -43,15 +44,9 @@ def refuse_problems(task: loop.Task) -> None:
 
 def warnings(task: loop.Task, state: step.State) -> list[str]:
     """Returns what looks wrong before the first step, a line each."""
-    batch = first_batch(task)
+    batch = base.first(task.data, _EXAMPLES)
     output = evaluate.Evaluator(task.method, task.mesh).outputs(state, batch)
     return [*_of_schedule(task), *_of_terms(task, output), *_of_weights(task, state, batch)]
-
-
-def first_batch(task: loop.Task) -> types.Batch:
-    """Returns some training examples."""
-    raw = task.data.rows(np.arange(min(_EXAMPLES, task.data.length)))
-    return task.data.decode(jax.tree.map(jnp.asarray, raw))
 
 
 def _of_schedule(task: loop.Task) -> list[str]:

@@ -61,7 +61,8 @@ def main() -> int:
 
 def _train(folder: Path) -> int:
     """Trains in a prepared folder."""
-    stop = cli.Stop()
+    # Several processes must agree on the step to stop at: jax sees to that.
+    stop = cli.Stop() if jax.process_count() == 1 else lambda: False
     task = build.task(_CONFIG.value)
     checks.refuse_problems(task)
     first = jax.process_index() == 0

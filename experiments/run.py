@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-import jax
+import numpy as np
 
 from experiments import build, figures, workdir
 from sae_jax import errors
+from sae_jax.data import base
 from sae_jax.train import checkpoint, evaluate, loop, step
 
 
@@ -23,10 +24,22 @@ def load(folder: Path) -> tuple[loop.Task, step.State]:
 
 
 def view(folder: Path, task: loop.Task, state: step.State) -> figures.Run:
-    """Returns a trained run as pictures see it, all its evaluations done."""
+    """Returns a trained run as pictures see it, all its evaluations done.
+
+    All processes of a run must call it; each gets the whole.
+    """
     evaluator = evaluate.Evaluator(task.method, task.mesh)
     totals = {
         name: evaluator.totals(name, evaluation, state)
         for name, evaluation in task.evaluations.items()
     }
-    return figures.Run(folder, task, jax.device_get(state.params), totals, evaluator, state)
+    data = next(iter(task.evaluations.values())).data if task.evaluations else task.data
+    examples = base.first(data, figures.EXAMPLES)
+    return figures.Run(
+        folder=folder,
+        spec=task.data.spec,
+        params=evaluator.gathered(state.params),
+        totals=totals,
+        target=np.asarray(examples.target),
+        output=evaluator.outputs(state, examples),
+    )

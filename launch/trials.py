@@ -276,5 +276,6 @@ def _listing(found: dict[str, Callable[[], sweep.Sweep]]) -> str:
     """Returns the names of sweeps, each with the first line of its docstring."""
     if not found:
         return "it has none (a sweep is a function annotated `-> sweep.Sweep`)"
-    lines = {key: (inspect.getdoc(value) or "").split("\n")[0].rstrip(".") for key, value in found.items()}
+    docs = {key: inspect.getdoc(value) or "" for key, value in found.items()}
+    lines = {key: doc.split("\n")[0].rstrip(".") for key, doc in docs.items()}
     return "it has " + "; ".join(f"{k} ({v})" if v else k for k, v in lines.items())

@@ -10,7 +10,6 @@ from pathlib import Path
 import pkgutil
 from typing import Any
 
-import jax.numpy as jnp
 import matplotlib
 
 matplotlib.use("agg")
@@ -18,7 +17,10 @@ from matplotlib import figure as mpl_figure
 import numpy as np
 
 from sae_jax import types
-from sae_jax.train import evaluate, loop, step, writer
+from sae_jax.data import base
+from sae_jax.train import evaluate, writer
+
+EXAMPLES = 14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,36 +29,24 @@ class Run:
 
     Attributes:
       folder: where it is kept.
-      task: what was trained.
+      spec: of its data.
       params: parameters, NumPy arrays.
       totals: sums of the metrics, for each evaluation.
-      evaluator: runs the model.
-      state: after the last step.
+      target: `[EXAMPLES, d]`, the first examples of the first evaluation.
+      output: of the model for them, NumPy arrays, in the scale of the data.
     """
 
     folder: Path
-    task: loop.Task
+    spec: base.Spec
     params: dict[str, np.ndarray]
     totals: dict[str, evaluate.Totals]
-    evaluator: evaluate.Evaluator
-    state: step.State
+    target: np.ndarray
+    output: types.Output
 
     @functools.cached_property
     def rows(self) -> list[writer.Row]:
         """The rows of `metrics.jsonl`."""
         return writer.read(self.folder / "metrics.jsonl")
-
-    @property
-    def evaluation(self) -> tuple[str, evaluate.Evaluation]:
-        """The first evaluation: its name and what it is."""
-        return next(iter(self.task.evaluations.items()))
-
-    def reconstructed(self, count: int) -> tuple[types.Batch, types.Output]:
-        """Returns the first examples of the first evaluation, and the model's output for them."""
-        data = self.evaluation[1].data
-        raw = data.rows(np.arange(min(count, data.length)))
-        batch = data.decode({name: jnp.asarray(array) for name, array in raw.items()})
-        return batch, self.evaluator.outputs(self.state, batch)
 
 
 def names() -> list[str]:

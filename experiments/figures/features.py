@@ -15,7 +15,7 @@ _GAP = 2  # Pixels between two images.
 
 def rows(run: figures.Run) -> dict[str, Any] | None:
     """Returns images `[count, height, width]` and how often each latent is active."""
-    shape = run.task.data.spec.image_shape
+    shape = run.spec.image_shape
     totals = next(iter(run.totals.values()), {})
     if shape is None or "w_dec" not in run.params or "density" not in totals:
         return None

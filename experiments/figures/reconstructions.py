@@ -8,21 +8,19 @@ import numpy as np
 from experiments import figures
 
 SIZE = (9.8, 2.2)
-_COUNT = 14
 
 
 def rows(run: figures.Run) -> dict[str, Any] | None:
     """Returns images `[count, height, width, channels]`, and active latents `[count]`."""
-    shape = run.task.data.spec.image_shape
-    if shape is None or not run.task.evaluations:
+    shape = run.spec.image_shape
+    if shape is None:
         return None
-    batch, output = run.reconstructed(_COUNT)
-    target = np.asarray(batch.target)
+    target, output = run.target, run.output
     return {
         "inputs": target.reshape(-1, *shape),
-        "outputs": np.asarray(output.x_hat).reshape(-1, *shape),
-        "l0": (np.asarray(output.codes) != 0).sum(axis=-1),
-        "mse_sum": ((target - np.asarray(output.x_hat)) ** 2).sum(axis=-1),
+        "outputs": output.x_hat.reshape(-1, *shape),
+        "l0": (output.codes != 0).sum(axis=-1),
+        "mse_sum": ((target - output.x_hat) ** 2).sum(axis=-1),
     }
 
 

@@ -180,6 +180,12 @@ def _refuse_nan(data: Arrays) -> None:
             )
 
 
+def first(data: Arrays, count: int) -> types.Batch:
+    """Returns the first examples of a data set, at most `count`."""
+    raw = data.rows(np.arange(min(count, data.length)))
+    return data.decode({name: jnp.asarray(array) for name, array in raw.items()})
+
+
 def batches(n: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields index and mask, int32 and float32 `[size]`, that walk over 0..n-1 once, in order."""
     for start in range(0, n, size):

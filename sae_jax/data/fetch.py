@@ -196,34 +196,28 @@ def debian_package(package: str, folder: pathlib.Path) -> pathlib.Path:
     """Downloads and unpacks a Debian package as any user; the system's apt is left as it was."""
     if shutil.which("dpkg-deb") is None:
         raise RouteFailed("dpkg-deb is not installed")
-    unpacked = folder / "unpacked"
     for part in ("lists/partial", "cache/archives/partial"):
         (folder / part).mkdir(parents=True)
     apt_get = ["apt-get", f"-oDir::State::Lists={folder}/lists", f"-oDir::Cache={folder}/cache"]
     apt_get += ["-oAcquire::Retries=0", "-oAcquire::http::Timeout=10"]
     run([*apt_get, "update"], folder, 60)
     run([*apt_get, "download", package], folder, 120)
-    run(["dpkg-deb", "-x", str(_only(folder, "*.deb")), str(unpacked)], folder, 60)
-    return unpacked
+    run(["dpkg-deb", "-x", str(_only(folder, "*.deb")), str(folder / "unpacked")], folder, 60)
+    return folder / "unpacked"
 
 
-def run(command: Sequence[str], folder: pathlib.Path, timeout: float) -> None:
+def run(argv: Sequence[str], folder: pathlib.Path, timeout: float) -> None:
     """Runs a program in `folder`; raises with its first line of complaint if it fails."""
-    if shutil.which(command[0]) is None:
-        raise RouteFailed(f"{command[0]} is not installed")
+    if shutil.which(argv[0]) is None:
+        raise RouteFailed(f"{argv[0]} is not installed")
     # A pipe would be held open, past the timeout, by whatever the program itself has started.
     with tempfile.TemporaryFile("w+", errors="replace") as out:
         try:
             done = subprocess.run(
-                command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                timeout=timeout,
+                argv, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=timeout
             )
         except subprocess.TimeoutExpired:
-            raise RouteFailed(f"{command[0]} gave no result in {timeout:g} s") from None
+            raise RouteFailed(f"{argv[0]} gave no result in {timeout:g} s") from None
         out.seek(0)
         lines = [line.strip() for line in out if line.strip()]
     if done.returncode:

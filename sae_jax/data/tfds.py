@@ -13,6 +13,7 @@ from sae_jax import errors
 from sae_jax.data import base
 
 _LIMIT_BYTES = 16 * 2**30
+_PACKAGES = "pip install tensorflow-datasets array_record importlib_resources pillow"
 
 
 def load(
@@ -69,10 +70,7 @@ def open_prepared(dataset: str, folder: str) -> Any:
     try:
         import tensorflow_datasets
     except ImportError as error:
-        raise errors.DataError(
-            f"{dataset} needs tensorflow_datasets ({error}): pip install tensorflow-datasets "
-            "array_record importlib_resources pillow"
-        ) from error
+        raise errors.DataError(f"{dataset} needs {_PACKAGES} ({error})") from error
     return tensorflow_datasets.builder_from_directory(str(found[-1].parent))
 
 
@@ -109,6 +107,8 @@ def read(
         )
     try:
         source = builder.as_data_source(part)
+    except ImportError as error:
+        raise errors.DataError(f"{name} needs {_PACKAGES} ({error})") from error
     except NotImplementedError as error:
         raise errors.DataError(
             f"{name} is prepared in a format that only TensorFlow reads: prepare it again with "

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
 from types import ModuleType
 from typing import Any
 
@@ -57,10 +58,15 @@ class Evaluator:
 
     def outputs(self, state: step.State, batch: types.Batch) -> types.Output:
         """Returns the output for a batch, in the scale of the data, as NumPy arrays."""
-        output = jax.jit(lambda state, batch: step.reconstruct(self._method, state, batch))(
-            state, batch
-        )
-        return jax.device_get(output)
+        whole = meshes.replicated(self._mesh)
+        batch = jax.tree.map(lambda array: feed.put(np.asarray(array), whole), batch)
+        reconstruct = functools.partial(step.reconstruct, self._method)
+        return jax.device_get(jax.jit(reconstruct, out_shardings=whole)(state, batch))
+
+    def gathered(self, tree: Any) -> Any:
+        """Returns arrays, wherever their parts lie, whole and as NumPy arrays."""
+        whole = meshes.replicated(self._mesh)
+        return jax.device_get(jax.jit(lambda tree: tree, out_shardings=whole)(tree))
 
     def _program(self, evaluation: Evaluation) -> Callable[..., Any]:
         def sums(state: step.State, raw: Any, mask: jax.Array, reference: jax.Array) -> Any:
@@ -84,6 +90,5 @@ def finish(evaluation: Evaluation, totals: Totals) -> dict[str, float]:
 
 def _first_mean(evaluation: Evaluation) -> np.ndarray:
     """Returns the mean target of the first batch, a point near the mean of the split."""
-    rows = np.arange(min(evaluation.batch_size, evaluation.data.length))
-    batch = evaluation.data.decode(jax.tree.map(jax.numpy.asarray, evaluation.data.rows(rows)))
+    batch = base.first(evaluation.data, evaluation.batch_size)
     return np.asarray(batch.target.mean(axis=0))

@@ -1,0 +1,1 @@
+"""Measurements: each prints ratios or verdicts of one run, `python -m benchmarks.<name>`."""
