@@ -20,6 +20,9 @@ def run(main: Callable[[], int | None]) -> None:
     """Parses flags, runs `main` and exits with its status; a UserError is one line on stderr."""
     logging.set_verbosity(logging.WARNING)
     logging.use_absl_handler()
+    # What orbax has to say of a failed save, `sae_jax.train.checkpoint` says in one line.
+    logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
+    sys.unraisablehook = _quiet_about_closed_loops
 
     def body(argv: list[str]) -> None:
         if len(argv) > 1:
@@ -32,6 +35,12 @@ def run(main: Callable[[], int | None]) -> None:
             fail("interrupted: the same command goes on from the last checkpoint")
 
     app.run(body, flags_parser=_parse)
+
+
+def _quiet_about_closed_loops(unraisable: Any) -> None:
+    """Shows what no one could catch, but for writes that were under way when a save failed."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def fail(text: str) -> None:

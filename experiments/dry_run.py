@@ -35,8 +35,8 @@ def _data(task: loop.Task) -> list[str]:
     ]
     for name, evaluation in task.evaluations.items():
         lines.append(
-            f"evaluation  {name}: {evaluation.data.spec.split}, {evaluation.data.length:,} examples, "
-            f"{', '.join(evaluation.metrics)}"
+            f"evaluation  {name}: {evaluation.data.spec.split}, {evaluation.data.length:,} examples"
+            f", {', '.join(evaluation.metrics)}"
         )
     return lines
 

@@ -35,17 +35,17 @@ _PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: which one 
 
 def main() -> int:
     """Trains, resumes, or says that there is nothing left to do; returns the exit status."""
-    if _CONFIG.value is None:
-        raise errors.UserError("which experiment? --config=configs/sparse_mnist.py, for example")
+    name = _config_name()
     cli.use_compilation_cache()
     if _DISTRIBUTED.value:
         _join()
     if _DRY_RUN.value:
         return dry_run.show(_CONFIG.value)
-    folder = Path(_WORKDIR.value) if _WORKDIR.value else workdir.default(_config_name())
+    folder = Path(_WORKDIR.value) if _WORKDIR.value else workdir.default(name)
     if jax.process_index() > 0:
         return _train(folder)
     folder_is_new = not folder.exists()
+    workdir.refuse_foreign(folder)
     try:
         with workdir.claimed(folder):
             if workdir.prepare(folder, _CONFIG.value):
@@ -99,16 +99,14 @@ def _join() -> None:
 
 
 def _config_name() -> str:
-    return config_flags.get_config_filename(flags.FLAGS["config"]) + _argument()
-
-
-def _argument() -> str:
-    """Returns ":variant" if --config has one."""
-    for argument in sys.argv[1:]:
-        name, _, value = argument.lstrip("-").partition("=")
-        if name == "config" and ":" in value:
-            return ":" + value.partition(":")[2]
-    return ""
+    """Returns what --config names, with its variant; raises if it was not given or is no file."""
+    present = ", ".join(str(path) for path in sorted(Path("configs").glob("[!_]*.py")))
+    if not _CONFIG.present:
+        raise errors.UserError(f"which experiment? --config=...: there are {present}")
+    name = config_flags.get_config_filename(flags.FLAGS["config"])
+    if not Path(name.partition(":")[0]).is_file():
+        raise errors.UserError(f"--config={name}: there is no such file; there are {present}")
+    return name
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ import sae_jax
 from sae_jax import errors
 from sae_jax.train import writer
 
-_OURS_BEFORE_START = {"log.txt", ".lock"}
+_OURS_AT_START = {"log.txt", ".lock", "config.json.partial"}
 
 
 def default(config_flag: str) -> Path:
@@ -52,13 +52,8 @@ def prepare(workdir: Path, config: ml_collections.ConfigDict) -> bool:
     path = workdir / "config.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        present = {entry.name for entry in workdir.iterdir()}
-        if "config.json" in present:
+        if path.exists():
             _refuse_other(workdir, load_config(workdir), config)
-        elif present - _OURS_BEFORE_START - {"config.json.partial"}:
-            raise errors.UserError(
-                f"--workdir={workdir} holds {sorted(present)[0]} but no run: name a new folder"
-            )
         else:
             writer.replace(path, json.dumps(build.plain(config), indent=2) + "\n")
             writer.replace(
@@ -69,6 +64,17 @@ def prepare(workdir: Path, config: ml_collections.ConfigDict) -> bool:
             f"cannot use --workdir={workdir} ({error.strerror}): name a folder that can be written"
         ) from error
     return finished(workdir)
+
+
+def refuse_foreign(workdir: Path) -> None:
+    """Raises if the folder is there and holds files, but no run."""
+    if not workdir.is_dir() or (workdir / "config.json").exists():
+        return
+    foreign = sorted(entry.name for entry in workdir.iterdir() if entry.name not in _OURS_AT_START)
+    if foreign:
+        raise errors.UserError(
+            f"--workdir={workdir} holds {foreign[0]} but no run: name a new folder"
+        )
 
 
 def finished(workdir: Path) -> bool:
@@ -113,7 +119,7 @@ def claimed(workdir: Path) -> Iterator[None]:
 
 def remove_if_empty(workdir: Path) -> None:
     """Takes back a folder in which nothing was trained, so that a mended command starts afresh."""
-    ours = {"config.json", "environment.json", *_OURS_BEFORE_START}
+    ours = {"config.json", "environment.json", *_OURS_AT_START}
     if workdir.exists() and not {entry.name for entry in workdir.iterdir()} - ours:
         shutil.rmtree(workdir, ignore_errors=True)
 

@@ -25,7 +25,7 @@ def draw(rows: dict[str, Any], figure: Figure) -> None:
     share = rows["share"]
     alive = share[share > 0]
     bins = np.linspace(np.floor(np.log10(1 / rows["n"])), 0, 61)
-    axis.hist(np.log10(alive), bins=bins, color="tab:blue")
+    axis.hist(np.log10(alive), bins=bins.tolist(), color="tab:blue")
     axis.axvline(np.log10(density.DENSE), color="tab:red", linewidth=1, linestyle="--")
     axis.set_xlabel("log10 of the share of examples that activate the latent")
     axis.set_ylabel("latents")

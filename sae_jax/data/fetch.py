@@ -6,7 +6,6 @@ content of all files. Whatever the route, the content is checked, so that all gi
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import functools
 import gzip
 import hashlib
 import os
@@ -48,8 +47,7 @@ class Route:
 
     Attributes:
       name: in messages, after the data set's name.
-      read: returns the content, decompressed, of every file; whatever it raises means "try the
-        next route".
+      read: returns every file's content, decompressed, or raises to have the next route tried.
     """
 
     name: str
@@ -81,7 +79,7 @@ def files(recipe: Recipe, folder: str = "") -> Files:
     if folder:
         return _from_folder(recipe, pathlib.Path(folder).expanduser())
     cache = cache_folder(recipe.name)
-    cached = Route("cache", functools.partial(_from_cache, recipe, cache))
+    cached = Route("cache", lambda: _from_cache(recipe, cache))
     failures = []
     for route in (cached, *recipe.routes):
         try:
@@ -194,8 +192,7 @@ def npm_tarball(package: str, folder: pathlib.Path) -> pathlib.Path:
 
 def debian_package(package: str, folder: pathlib.Path) -> pathlib.Path:
     """Downloads and unpacks a Debian package as any user; the system's apt is left as it was."""
-    if shutil.which("dpkg-deb") is None:
-        raise RouteFailed("dpkg-deb is not installed")
+    run(["dpkg-deb", "--version"], folder, 10)
     for part in ("lists/partial", "cache/archives/partial"):
         (folder / part).mkdir(parents=True)
     apt_get = ["apt-get", f"-oDir::State::Lists={folder}/lists", f"-oDir::Cache={folder}/cache"]
@@ -269,6 +266,8 @@ def _download(url: str, patience: float, end: float) -> bytes:
                     chunk = response.read(2**17)
                     chunks.put(chunk)
         except Exception as error:
+            if isinstance(error, urllib.request.HTTPError):
+                error.close()
             chunks.put(error)
 
     # A thread, because no timeout of a socket covers the look-up of its name.

@@ -6,12 +6,13 @@ from typing import Any
 
 from absl import logging
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from sae_jax import errors
+from sae_jax.ops import checksum
 
 PyTree = Any
-_ITEM = "state"
 
 
 class Checkpoints:
@@ -36,8 +37,11 @@ class Checkpoints:
         Raises:
           CheckpointError: this save, or the one before it, could not be written.
         """
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), checksums=ocp.args.JsonSave(_checksums(state))
+        )
         try:
-            self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
+            self._manager.save(step, args=args)
         except (OSError, ValueError, RuntimeError) as error:
             raise errors.CheckpointError(_cannot_write(self._folder, error)) from error
 
@@ -67,14 +71,13 @@ class Checkpoints:
         steps = self.steps()
         for step in reversed(steps):
             try:
-                args = ocp.args.Composite(state=ocp.args.StandardRestore(like))
-                return self._manager.restore(step, args=args)[_ITEM]
+                return self._restore(step, like)
             except Exception as error:  # Orbax and tensorstore raise many kinds for damage.
                 logging.warning(
                     "checkpoint %d in %s is damaged (%s): trying the one before",
                     step,
                     self._folder,
-                    _first_line(error),
+                    _reason(error),
                 )
                 self._set_aside(step)
         if steps:
@@ -87,6 +90,16 @@ class Checkpoints:
     def close(self) -> None:
         """Waits for what is being saved and lets go of the folder."""
         self._manager.close()
+
+    def _restore(self, step: int, like: PyTree) -> PyTree:
+        args = ocp.args.Composite(
+            state=ocp.args.StandardRestore(like), checksums=ocp.args.JsonRestore()
+        )
+        saved = self._manager.restore(step, args=args)
+        state = saved["state"]
+        if _checksums(state) != saved["checksums"]:
+            raise ValueError("its checksums do not fit its numbers")
+        return state
 
     def _open(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(max_to_keep=self._keep, create=True)
@@ -103,13 +116,18 @@ class Checkpoints:
         self._manager = self._open()
 
 
+def _checksums(state: PyTree) -> list[int]:
+    return np.asarray(jax.jit(checksum.checksums)(state)).tolist()
+
+
 def _cannot_write(folder: Path, error: Exception) -> str:
     return (
-        f"cannot write a checkpoint to {folder} ({_first_line(error)}): make room or mend the "
+        f"cannot write a checkpoint to {folder} ({_reason(error)}): make room or mend the "
         "folder, then run the same command, which goes on from the last checkpoint"
     )
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+def _reason(error: Exception) -> str:
+    """Returns what went wrong; of a long chain of reasons, "this: that: why", the last."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return text if len(text) < 160 else text.rsplit(": ", 1)[-1][:160]

@@ -92,11 +92,11 @@ def initialise(task: Task, like: step.State) -> step.State:
     return jax.jit(_initialiser(task), out_shardings=where)(*_init_arguments(task, fit=True))
 
 
-def program(task: Task, source: feed.Feed, like: step.State) -> Callable[..., Any]:
+def program(task: Task, source: feed.Feed, like: step.State) -> Any:
     """Returns `run(state, payload, first, until) -> (state, metrics of the last step)`.
 
     The number of steps is an argument, not part of the compiled program: however a run is cut into
-    dispatches, each step is the same machine code, and the result the same bits.
+    dispatches, each step is the same machine code, and the result the same bits. Jitted.
     """
     take = step.make(task.method)
 

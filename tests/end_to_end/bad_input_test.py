@@ -1,0 +1,114 @@
+"""Every mistake ends in one line that names the thing and the remedy, and in a status not 0."""
+
+from pathlib import Path
+import resource
+import signal
+import subprocess
+
+import numpy as np
+import pytest
+
+DEBUG = "--config=configs/sparse_mnist.py:debug"
+
+
+def _one_line(result: subprocess.CompletedProcess, *said: str) -> None:
+    """Asserts that the last line of stderr says so, and that nothing else is an error."""
+    assert result.returncode not in (0, -9)
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert "Traceback" not in result.stderr, result.stderr
+    assert lines[-1].startswith("error: "), result.stderr
+    for words in said:
+        assert words in lines[-1], lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("--config.model.d_ase=7", ("d_ase", "d_sae")),
+        ("--config.model.d_sae=many", ("d_sae", "many")),
+        ("--config.num_steps=0", ("config.num_steps=0",)),
+        ("--config.loss.l1.name=warm", ('"warm"', '"warmup"')),
+        ("--config.data.name=minst", ('"minst"', '"mnist"')),
+        ("--config.data.split=validation", ('"validation"', "train, test")),
+        ("--config.data.folder=/nowhere/at/all", ("/nowhere/at/all",)),
+        ("--config.optim.constraint=unitnorm", ('"unit_norm"',)),
+        ("--config.batch_size=1000", ("512 examples", "config.batch_size")),
+        ("--workdir=setup.cfg/run", ("setup.cfg/run", "name a folder that can be written")),
+        ("--workdir=tests", ("--workdir=tests", "name a new folder")),
+        ("--wrkdir=runs", ("wrkdir", "workdir")),
+        ("oops", ("oops",)),
+    ],
+)
+def test_a_mistake_is_one_line(program, tmp_path, override, said):
+    workdir = [] if "workdir" in override else [f"--workdir={tmp_path / 'run'}"]
+    _one_line(program("experiments.main", DEBUG, *workdir, override), *said)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("--config=configs/sparse_mnits.py", "sparse_mnits.py"),
+        ("--config=configs/sparse_mnist.py:debgu", 'no variant "debgu"'),
+        ("", "configs/sparse_mnist.py"),
+    ],
+)
+def test_a_config_that_is_not_there_is_one_line(program, config, said):
+    _one_line(program("experiments.main", *([config] if config else [])), said)
+
+
+def test_nan_in_the_data_names_the_example(program, tmp_path):
+    x = np.zeros((600, 784), np.float32)
+    x[417, 3] = np.nan
+    np.save(tmp_path / "train.npy", x)
+    np.save(tmp_path / "test.npy", x[:300])
+    data = f'--config.data={{"name": "folder", "split": "train", "folder": "{tmp_path}"}}'
+    result = program("experiments.main", DEBUG, data, f"--workdir={tmp_path / 'run'}")
+    _one_line(result, "example 417", "nan")
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(program, tmp_path):
+    result = program(
+        "experiments.main",
+        DEBUG,
+        "--config.optim.learning_rate.value=1e30",
+        "--config.num_steps=40",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    _one_line(result, "not finite", "config.optim.learning_rate")
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(program, start, tmp_path):
+    folder = tmp_path / "run"
+
+    def no_room() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+
+    process = subprocess.run(
+        [*_python(), "experiments.main", DEBUG, f"--workdir={folder}"],
+        cwd=Path(__file__).resolve().parent.parent.parent,
+        preexec_fn=no_room,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    _one_line(process, "cannot write", "run the same command")
+    result = program("experiments.main", DEBUG, f"--workdir={folder}")
+    assert result.returncode == 0, result.stderr
+    assert (folder / "DONE").exists()
+
+
+def test_a_second_process_is_kept_out_of_the_folder(program, tmp_path):
+    from experiments import workdir
+
+    with workdir.claimed(tmp_path / "run"):
+        result = program("experiments.main", DEBUG, f"--workdir={tmp_path / 'run'}")
+    _one_line(result, "another process runs in")
+
+
+def _python() -> list[str]:
+    import sys
+
+    return [sys.executable, "-m"]

@@ -1,0 +1,172 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sae_jax import types
+from sae_jax.activations import identity, relu, sigmoid
+from sae_jax.losses import reconstruction, sparsity
+from sae_jax.models import base, sae
+
+D_IN, D_SAE, L1 = 3, 6, 0.3
+
+
+def _context(train=False):
+    return types.Context(
+        step=jnp.zeros((), jnp.int32),
+        key=jax.random.key(0),
+        dead=jnp.zeros(D_SAE, bool),
+        train=train,
+    )
+
+
+def _five_activations():
+    rng = np.random.RandomState(0)
+    x = rng.randn(5, D_IN)
+    params = {
+        "w_enc": rng.randn(D_IN, D_SAE),
+        "w_dec": rng.randn(D_SAE, D_IN),
+        "b_enc": 0.1 * rng.randn(D_SAE),
+        "b_dec": 0.1 * rng.randn(D_IN),
+    }
+    return x, params
+
+
+def _by_hand(x, params):
+    """Loss `mean ||x - x_hat||^2 + L1 mean sum_i f_i ||d_i||` and its gradient, float64."""
+    w_enc, w_dec, b_enc, b_dec = (params[name] for name in ("w_enc", "w_dec", "b_enc", "b_dec"))
+    pre = (x - b_dec) @ w_enc + b_enc
+    codes = np.maximum(pre, 0)
+    x_hat = codes @ w_dec + b_dec
+    norms = np.sqrt((w_dec**2).sum(axis=1))
+    loss = ((x - x_hat) ** 2).sum(axis=1).mean() + L1 * (codes * norms).sum(axis=1).mean()
+
+    g_x_hat = 2 * (x_hat - x) / len(x)
+    g_codes = g_x_hat @ w_dec.T + L1 * norms / len(x)
+    g_pre = g_codes * (pre > 0)
+    g_norms = L1 * codes.mean(axis=0)
+    grads = {
+        "w_enc": (x - b_dec).T @ g_pre,
+        "w_dec": codes.T @ g_x_hat + (g_norms / norms)[:, None] * w_dec,
+        "b_enc": g_pre.sum(axis=0),
+        "b_dec": g_x_hat.sum(axis=0) - (g_pre @ w_enc.T).sum(axis=0),
+    }
+    return {"pre": pre, "codes": codes, "x_hat": x_hat, "loss": loss, "grads": grads}
+
+
+def test_five_activations_forward_and_backward():
+    x, params = _five_activations()
+    expected = _by_hand(x, params)
+    model = sae.Model(D_IN, D_SAE, relu.Activation())
+    batch = types.Batch(x=jnp.asarray(x, jnp.float32))
+
+    def loss(params):
+        output, _ = base.forward(model, params, {}, batch.x, _context())
+        per_example = reconstruction.mse_sum(params, batch, output, _context())
+        per_example += L1 * sparsity.l1_decoder_norm(params, batch, output, _context())
+        return per_example.mean(), output
+
+    params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
+    (got, output), grads = jax.value_and_grad(loss, has_aux=True)(params)
+    # Some latents fire and some rest, or half of the gradient went untested.
+    assert 0.2 < (expected["codes"] > 0).mean() < 0.8
+    np.testing.assert_allclose(output.pre, expected["pre"], atol=1e-5)
+    np.testing.assert_allclose(output.codes, expected["codes"], atol=1e-5)
+    np.testing.assert_allclose(output.x_hat, expected["x_hat"], atol=1e-5)
+    np.testing.assert_allclose(got, expected["loss"], rtol=1e-5)
+    assert grads.keys() == expected["grads"].keys()
+    for name, value in expected["grads"].items():
+        np.testing.assert_allclose(grads[name], value, atol=2e-5, err_msg=name)
+
+
+def test_the_gradient_by_hand_is_that_of_finite_differences():
+    x, params = _five_activations()
+    grads = _by_hand(x, params)["grads"]
+    for name, value in params.items():
+        for place in np.ndindex(value.shape):
+            nudge = np.zeros_like(value)
+            nudge[place] = 1e-6
+            up, down = ({**params, name: value + sign * nudge} for sign in (1, -1))
+            slope = (_by_hand(x, up)["loss"] - _by_hand(x, down)["loss"]) / 2e-6
+            np.testing.assert_allclose(grads[name][place], slope, atol=1e-6)
+
+
+def _apply(x, params, **kwargs):
+    activation = kwargs.pop("activation", identity.Activation())
+    model = sae.Model(D_IN, D_SAE, activation, **kwargs)
+    params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
+    return base.forward(model, params, {}, jnp.asarray(x, jnp.float32), _context())[0]
+
+
+def test_without_pre_bias_the_encoder_sees_the_input_itself():
+    x, params = _five_activations()
+    got = _apply(x, params, pre_bias=False)
+    np.testing.assert_allclose(got.pre, x @ params["w_enc"] + params["b_enc"], atol=1e-5)
+    x_hat = np.asarray(got.codes) @ params["w_dec"] + params["b_dec"]
+    np.testing.assert_allclose(got.x_hat, x_hat, atol=1e-4)
+
+
+def test_tied_weights_are_one_matrix():
+    x, params = _five_activations()
+    del params["w_enc"]
+    got = _apply(x, params, tied=True)
+    pre = (x - params["b_dec"]) @ params["w_dec"].T + params["b_enc"]
+    np.testing.assert_allclose(got.pre, pre, atol=1e-5)
+    np.testing.assert_allclose(got.x_hat, pre @ params["w_dec"] + params["b_dec"], atol=1e-4)
+
+
+def test_a_sigmoid_output_squashes_the_reconstruction():
+    x, params = _five_activations()
+    got = _apply(x, params, activation=sigmoid.Activation(), output="sigmoid")
+    codes = 1 / (1 + np.exp(-((x - params["b_dec"]) @ params["w_enc"] + params["b_enc"])))
+    np.testing.assert_allclose(got.codes, codes, atol=1e-5)
+    x_hat = 1 / (1 + np.exp(-(codes @ params["w_dec"] + params["b_dec"])))
+    np.testing.assert_allclose(got.x_hat, x_hat, atol=1e-5)
+
+
+def _init(**kwargs):
+    model = sae.Model(8, 32, relu.Activation(), **kwargs)
+    x = jnp.asarray(3 + np.random.RandomState(0).randn(64, 8), jnp.float32)
+    params, stats = base.init(model, jax.random.key(1), x)
+    assert stats == {}
+    return params, np.asarray(x)
+
+
+def test_directions_start_at_the_wanted_norm_and_the_encoder_as_their_copy():
+    params, _ = _init(decoder_norm=0.1)
+    np.testing.assert_allclose(np.linalg.norm(params["w_dec"], axis=1), np.full(32, 0.1), rtol=1e-5)
+    np.testing.assert_array_equal(params["w_enc"], params["w_dec"].T)
+    np.testing.assert_array_equal(params["b_enc"], np.zeros(32))
+    np.testing.assert_array_equal(params["b_dec"], np.zeros(8))
+
+
+def test_directions_are_random():
+    params, _ = _init()
+    cosines = np.asarray(params["w_dec"] @ params["w_dec"].T)[np.triu_indices(32, 1)]
+    # Between random directions in R^8: mean 0, standard deviation 1 / sqrt(8).
+    assert abs(cosines.mean()) < 0.1
+    assert 0.3 < cosines.std() < 0.4
+
+
+def test_uniform_starts_within_its_bound_and_the_encoder_apart():
+    params, _ = _init(weights="uniform")
+    bound = np.sqrt(6 / (8 + 32 + 1))
+    for name in ("w_enc", "w_dec"):
+        assert 0.9 * bound < np.abs(params[name]).max() <= bound
+        np.testing.assert_allclose(np.asarray(params[name]).std(), bound / np.sqrt(3), rtol=0.1)
+    assert np.abs(params["w_enc"] - params["w_dec"].T).max() > 0.1
+
+
+def test_bias_starts_at_the_mean_of_the_examples():
+    params, x = _init(bias="mean")
+    np.testing.assert_allclose(params["b_dec"], x.mean(axis=0), rtol=1e-5)
+
+
+def test_tied_has_no_encoder_of_its_own():
+    assert _init(tied=True)[0].keys() == {"w_dec", "b_enc", "b_dec"}
+
+
+@pytest.mark.parametrize("field", ["output", "weights", "bias"])
+def test_a_word_that_names_no_choice_is_refused(field):
+    with pytest.raises(ValueError, match=f'{field}="tanh": choose from '):
+        sae.Model(D_IN, D_SAE, relu.Activation(), **{field: "tanh"})
