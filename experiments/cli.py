@@ -1,6 +1,7 @@
 """What every program does alike: flags, one-line errors, the compilation cache, stopping."""
 
 from collections.abc import Callable
+import logging as standard_logging
 import os
 from pathlib import Path
 import signal
@@ -22,6 +23,7 @@ def run(main: Callable[[], int | None]) -> None:
     logging.use_absl_handler()
     # What orbax has to say of a failed save, `sae_jax.train.checkpoint` says in one line.
     logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
+    standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)
     sys.unraisablehook = _quiet_about_closed_loops
 
     def body(argv: list[str]) -> None:

@@ -43,8 +43,8 @@ def main() -> int:
         return dry_run.show(_CONFIG.value)
     folder = Path(_WORKDIR.value) if _WORKDIR.value else workdir.default(name)
     if jax.process_index() > 0:
-        return _train(folder)
-    folder_is_new = not folder.exists()
+        return 0 if workdir.finished(folder) else _train(folder)
+    run_is_new = not (folder / "config.json").exists()
     workdir.refuse_foreign(folder)
     try:
         with workdir.claimed(folder):
@@ -54,8 +54,8 @@ def main() -> int:
                 return 0
             return _train(folder)
     except errors.UserError:
-        if folder_is_new:
-            workdir.remove_if_empty(folder)
+        if run_is_new:
+            workdir.take_back(folder)
         raise
 
 

@@ -18,7 +18,6 @@ import os
 from pathlib import Path
 import platform
 import shlex
-import shutil
 import sys
 from typing import Any
 
@@ -117,11 +116,17 @@ def claimed(workdir: Path) -> Iterator[None]:
         file.close()
 
 
-def remove_if_empty(workdir: Path) -> None:
-    """Takes back a folder in which nothing was trained, so that a mended command starts afresh."""
-    ours = {"config.json", "environment.json", *_OURS_AT_START}
-    if workdir.exists() and not {entry.name for entry in workdir.iterdir()} - ours:
-        shutil.rmtree(workdir, ignore_errors=True)
+def take_back(workdir: Path) -> None:
+    """Removes what `prepare` made, if nothing was trained: a mended command then starts afresh."""
+    for name in ("config.json", "environment.json", ".lock"):
+        if not _saved_anything(workdir):
+            (workdir / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # It holds a log, or something was trained.
+        workdir.rmdir()
+
+
+def _saved_anything(workdir: Path) -> bool:
+    return (workdir / "metrics.jsonl").exists() or (workdir / "checkpoints").exists()
 
 
 def _refuse_other(

@@ -209,7 +209,7 @@ class _Pool:
         asked = len(self.signals)
         deadline = time.monotonic() + _GRACE
         if self._running:
-            self._screen.say(f"stopping {len(self._running)} trials, which save their state first")
+            self._screen.say("stopping: the running trials save their state first")
         while self._running and time.monotonic() < deadline and len(self.signals) <= asked:
             self._collect()
             time.sleep(_POLL)

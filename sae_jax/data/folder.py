@@ -3,6 +3,7 @@
 import pathlib
 from typing import Any
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -26,15 +27,12 @@ def load(split: str, folder: str, scale: float = 255.0) -> base.Arrays:
     part, _ = base.parse_split(split)
     where = pathlib.Path(folder).expanduser()
     path = _find(where, part)
-    x, label = _read(path), None
-    if not isinstance(x, np.ndarray):
-        x, label = _unpack(path, x)
+    x, label = _read(path)
     label_path = where / f"{part}_label.npy"
     if label_path.is_file():
-        label = _read(label_path)
+        label, _ = _read(label_path)
     _check(path, x, label)
-    data = base.from_splits(path.name, split, {part: (x, label)}, _image_shape(x), scale)
-    return data
+    return base.from_splits(path.name, split, {part: (x, label)}, _image_shape(x), scale)
 
 
 def _find(folder: pathlib.Path, part: str) -> pathlib.Path:
@@ -52,34 +50,30 @@ def _find(folder: pathlib.Path, part: str) -> pathlib.Path:
     )
 
 
-def _read(path: pathlib.Path) -> Any:
-    """Returns the array of an .npy file or the open archive of an .npz file."""
+def _read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the examples of a file and, if it is an .npz file that holds them, the labels."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if "allow_pickle" in str(error) or "Python objects" in str(error):
-            raise errors.DataError(
-                f"{path} holds Python objects or no array: save an array of numbers with numpy.save"
-            ) from error
+        if path.suffix == ".npy":
+            return np.lib.format.open_memmap(path, mode="r"), None
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
+            return _unpack(path, archive)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else "it ends too early"
         raise errors.DataError(
-            f"{path} is truncated or damaged ({error}): write it again"
+            f"{path} is truncated, damaged or holds Python objects ({reason}): save an array of "
+            "numbers with numpy.save"
         ) from error
 
 
 def _unpack(path: pathlib.Path, archive: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the examples and the labels of an .npz file."""
+    """Returns the examples and the labels of an open .npz file."""
     name = "x" if "x" in archive or len(archive.files) != 1 else archive.files[0]
     if name not in archive:
         raise errors.DataError(
             f'{path} holds no array "x" (there: {", ".join(archive.files) or "nothing"}): write it '
             "with numpy.savez(FILE, x=..., label=...)"
         )
-    try:
-        return archive[name], archive.get("label")
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise errors.DataError(
-            f"{path} is damaged or holds Python objects ({error}): write it again"
-        ) from error
+    return np.asarray(archive[name]), archive.get("label")
 
 
 def _check(path: pathlib.Path, x: np.ndarray, label: np.ndarray | None) -> None:

@@ -68,4 +68,3 @@ def test_debian_package_gives_the_original_files(monkeypatch: pytest.MonkeyPatch
     files = fashion_mnist.RECIPE.routes[-1].read()
     for name, sha256 in fashion_mnist.SHA256.items():
         assert hashlib.sha256(files[name]).hexdigest() == sha256
-    assert fashion_mnist.load("train[:3]", folder="").length == 3

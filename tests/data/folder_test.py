@@ -71,7 +71,7 @@ def test_files_that_are_not_there_are_told(tmp_path: pathlib.Path) -> None:
         (X.reshape(1, 2, 2, 2, 3), r"has shape \(1, 2, 2, 2, 3\)"),
         (X[:0], r"has shape \(0, 6\)"),
         (np.array(1.0), r"has shape \(\)"),
-        (np.array([[1, None]], object), "holds Python objects"),
+        (np.array([[1, None]], object), "Python objects"),
         (np.array([[0, 1], [0, np.nan]]), "example 1, number 1 is nan"),
         (np.array([[0, np.inf]]), "example 0, number 1 is inf"),
     ],

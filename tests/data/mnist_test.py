@@ -113,9 +113,10 @@ def test_unpickler_refuses_to_call_anything(function: Any, tmp_path: pathlib.Pat
 def prepare_tfds(folder: pathlib.Path, files: fetch.Files) -> None:
     tfds = pytest.importorskip("tensorflow_datasets")
     pytest.importorskip("array_record")
+    generator: Any = tfds.core.GeneratorBasedBuilder
     with tfds.core.registered.skip_registration():
 
-        class Mnist(tfds.core.GeneratorBasedBuilder):
+        class Mnist(generator):
             VERSION = tfds.core.Version("3.0.1")
 
             def _info(self) -> Any:

@@ -24,9 +24,10 @@ def image(part: str, i: int) -> np.ndarray:
 def prepare(
     folder: pathlib.Path, file_format: str = "array_record", version: str = "1.0.0"
 ) -> None:
+    generator: Any = tfds.core.GeneratorBasedBuilder
     with tfds.core.registered.skip_registration():
 
-        class Tiny(tfds.core.GeneratorBasedBuilder):
+        class Tiny(generator):
             VERSION = tfds.core.Version(version)
 
             def _info(self) -> Any:
@@ -122,8 +123,8 @@ def test_newest_version_is_read(tmp_path: pathlib.Path) -> None:
         ({"folder": "/nowhere"}, "not prepared in /nowhere .there: nothing"),
     ],
 )
-def test_mistakes_are_told(kwargs: dict[str, str], text: str, prepared: str) -> None:
-    arguments = {"split": "train", "dataset": "tiny", "folder": prepared} | kwargs
+def test_mistakes_are_told(kwargs: dict[str, Any], text: str, prepared: str) -> None:
+    arguments: dict[str, Any] = {"split": "train", "dataset": "tiny", "folder": prepared} | kwargs
     with pytest.raises(errors.DataError, match=text) as caught:
         module.load(**arguments)
     assert "\n" not in str(caught.value)

@@ -42,4 +42,4 @@ def test_gradients_are_finite_differences():
     rng = np.random.RandomState(0)
     with jax.enable_x64(True):
         params = {"w_enc": jnp.asarray(rng.randn(3, 2)), "w_dec": jnp.asarray(rng.randn(2, 3))}
-        check_grads(lambda params: _call(params), (params,), 2, atol=1e-7, rtol=1e-7)
+        check_grads(lambda params: _call(params), (params,), 1, ["rev"], 1e-7, 1e-7)

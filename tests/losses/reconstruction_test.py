@@ -43,4 +43,4 @@ def test_gradients_are_finite_differences(term):
     rng = np.random.RandomState(0)
     with jax.enable_x64(True):
         x, x_hat = jnp.asarray(rng.randn(2, 4)), jnp.asarray(rng.randn(2, 4))
-        check_grads(lambda x_hat: _call(term, x, x_hat), (x_hat,), 2, atol=1e-7, rtol=1e-7)
+        check_grads(lambda x_hat: _call(term, x, x_hat), (x_hat,), 1, ["rev"], 1e-7, 1e-7)

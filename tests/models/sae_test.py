@@ -1,5 +1,6 @@
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -166,6 +167,15 @@ def test_tied_has_no_encoder_of_its_own():
     assert _init(tied=True)[0].keys() == {"w_dec", "b_enc", "b_dec"}
 
 
+@pytest.fixture
+def unchecked():
+    """No checks of types, which in tests would speak before the model does."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("field", ["output", "weights", "bias"])
 def test_a_word_that_names_no_choice_is_refused(field):
     with pytest.raises(ValueError, match=f'{field}="tanh": choose from '):

@@ -1,0 +1,91 @@
+"""Every loss term, found by name."""
+
+import importlib
+import inspect
+import pkgutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import build
+from sae_jax import losses, types
+
+ROWS, D_IN, D_SAE = 8, 4, 6
+TERMS = build.losses_by_name()
+
+every_term = pytest.mark.parametrize("name", TERMS)
+
+
+def _inputs(rows=ROWS, mask=None):
+    """Parameters, batch, output and context; codes are between 0 and 1, which suits every term."""
+    rng = np.random.RandomState(0)
+
+    def array(*shape):
+        return jnp.asarray(rng.rand(ROWS, *shape)[:rows], jnp.float32)
+
+    params = {
+        "w_enc": jnp.asarray(rng.randn(D_IN, D_SAE), jnp.float32),
+        "w_dec": jnp.asarray(rng.randn(D_SAE, D_IN), jnp.float32),
+        "b_enc": jnp.asarray(rng.randn(D_SAE), jnp.float32),
+        "b_dec": jnp.asarray(rng.randn(D_IN), jnp.float32),
+    }
+    batch = types.Batch(x=array(D_IN), mask=mask)
+    output = types.Output(x_hat=array(D_IN), codes=array(D_SAE), pre=array(D_SAE))
+    context = types.Context(
+        step=jnp.zeros((), jnp.int32),
+        key=jax.random.key(0),
+        dead=jnp.arange(D_SAE) % 2 == 0,
+        train=True,
+    )
+    return params, batch, output, context
+
+
+def test_every_file_adds_a_term_and_no_two_files_the_same():
+    files = [info.name for info in pkgutil.iter_modules(losses.__path__)]
+    named = [set(build._functions(importlib.import_module(f"sae_jax.losses.{f}"))) for f in files]
+    assert all(named), files
+    assert sum(map(len, named)) == len(TERMS)
+
+
+@every_term
+def test_it_is_a_finite_number_for_each_example(name):
+    got = jax.jit(TERMS[name])(*_inputs())
+    assert (got.shape, got.dtype) == ((ROWS,), jnp.float32)
+    assert np.isfinite(got).all()
+
+
+@every_term
+def test_it_has_a_gradient(name):
+    params, batch, output, context = _inputs()
+
+    def mean(params, output):
+        return TERMS[name](params, batch, output, context).mean()
+
+    slopes = [np.asarray(leaf) for leaf in jax.tree.leaves(jax.grad(mean, (0, 1))(params, output))]
+    assert all(np.isfinite(slope).all() for slope in slopes)
+    assert max(np.abs(slope).max() for slope in slopes) > 1e-3
+
+
+@every_term
+def test_it_takes_what_all_take_and_knobs_by_keyword(name):
+    parameters = list(inspect.signature(TERMS[name]).parameters.values())
+    assert [p.name for p in parameters[:4]] == ["params", "batch", "output", "context"]
+    assert all(p.default is inspect.Parameter.empty for p in parameters[:4])
+    for knob in parameters[4:]:
+        assert knob.kind is inspect.Parameter.KEYWORD_ONLY
+        assert knob.default is not inspect.Parameter.empty, f"{knob.name} has no default"
+        assert f"{knob.name}:" in inspect.getdoc(TERMS[name]), f"{knob.name} is not explained"
+
+
+@every_term
+def test_padding_does_not_change_other_rows(name):
+    mask = jnp.asarray([1.0] * 5 + [0.0] * 3)
+    params, batch, output, context = _inputs(mask=mask)
+    spoilt = jax.tree.map(lambda leaf: leaf.at[5:].set(0.77), output)
+    before = TERMS[name](params, batch, output, context)[:5]
+    after = TERMS[name](params, batch, spoilt, context)[:5]
+    alone = TERMS[name](*_inputs(rows=5))
+    np.testing.assert_array_equal(after, before)
+    np.testing.assert_allclose(alone, before, rtol=1e-5)

@@ -1,0 +1,77 @@
+"""Every metric, found by name: no number depends on how a split is cut into batches."""
+
+import importlib
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import build
+from sae_jax import types
+from sae_jax.data import base
+
+ROWS, D_IN, D_SAE = 64, 8, 32
+METRICS = {
+    name: importlib.import_module(f"sae_jax.metrics.{name}") for name in build.modules_in("metrics")
+}
+
+every_metric = pytest.mark.parametrize("name", METRICS)
+
+
+def _split():
+    rng = np.random.RandomState(0)
+    x = 4 + rng.randn(ROWS, D_IN).astype(np.float32)
+    codes = rng.rand(ROWS, D_SAE) * (rng.rand(ROWS, D_SAE) < np.linspace(0, 0.4, D_SAE))
+    return x, x + 0.3 * rng.randn(ROWS, D_IN).astype(np.float32), codes.astype(np.float32)
+
+
+def _totals(metric, size, padding="last row"):
+    """Sums over the split in batches of `size`, as `train.evaluate` takes them."""
+    x, x_hat, codes = _split()
+    reference = jnp.asarray(x[:16].mean(axis=0))
+    totals = None
+    for index, mask in base.batches(ROWS, size):
+        rows = [jnp.asarray(array[index]) for array in (x, x_hat, codes)]
+        if padding == "noise":
+            rows = [jnp.where(mask[:, None] > 0, row, 100 + row) for row in rows]
+        batch = types.Batch(x=rows[0], mask=jnp.asarray(mask))
+        output = types.Output(x_hat=rows[1] + 0, codes=rows[2], pre=rows[2])
+        sums = jax.jit(metric.sums)(batch, output, reference)
+        sums = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), sums)
+        totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
+    return totals
+
+
+@every_metric
+@pytest.mark.parametrize("size", [16, 7, 100])
+@pytest.mark.parametrize("padding", ["last row", "noise"])
+def test_it_does_not_depend_on_how_the_split_is_cut(name, size, padding):
+    metric = METRICS[name]
+    whole = metric.finish(_totals(metric, ROWS))
+    assert metric.finish(_totals(metric, size, padding)) == pytest.approx(whole, rel=1e-6)
+
+
+@every_metric
+def test_it_finishes_in_finite_floats_that_tell_something(name):
+    metric = METRICS[name]
+    found = metric.finish(_totals(metric, ROWS))
+    assert found
+    for key, value in found.items():
+        assert type(value) is float, key
+        assert np.isfinite(value), key
+        assert value > 0, f"{key} is 0 where data and codes are random"
+
+
+@every_metric
+def test_it_says_what_it_measures(name):
+    metric = METRICS[name]
+    assert inspect.getdoc(metric)
+    assert list(inspect.signature(metric.sums).parameters) == ["batch", "output", "reference"]
+    assert list(inspect.signature(metric.finish).parameters) == ["totals"]
+
+
+def test_no_two_metrics_give_a_number_the_same_name():
+    names = [key for metric in METRICS.values() for key in metric.finish(_totals(metric, ROWS))]
+    assert len(names) == len(set(names))

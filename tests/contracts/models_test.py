@@ -1,0 +1,187 @@
+"""Every architecture with every activation: shapes, gradients, learning, and any number of devices.
+
+A new file of `sae_jax/models` or `sae_jax/activations` is tested as soon as it is there; a new
+architecture needs a row of `MODELS`, and a new activation that takes arguments one of `ACTIVATIONS`.
+"""
+
+import importlib
+import inspect
+
+import jax
+from jax.sharding import AxisType
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import build
+from sae_jax import mesh as meshes, types
+from sae_jax.losses import reconstruction, sparsity
+from sae_jax.models import base
+from sae_jax.ops import normalise
+from sae_jax.optim import constraints, optimizers
+from sae_jax.train import step
+
+BATCH, D_IN, D_SAE = 16, 8, 32
+
+# Variant: (file, arguments besides d_in, d_sae and activation, number of parameters).
+MODELS = {
+    "sae": ("sae", {}, 2 * 8 * 32 + 32 + 8),
+    "sae_tied": ("sae", dict(tied=True), 8 * 32 + 32 + 8),
+    "sae_ng": (
+        "sae",
+        dict(weights="uniform", output="sigmoid", pre_bias=False, bias="mean"),
+        2 * 8 * 32 + 32 + 8,
+    ),
+}
+ACTIVATIONS: dict[str, dict] = {}
+MESHES = [(2, 1), (4, 1), (2, 2), (1, 4)]
+
+every_variant = pytest.mark.parametrize("variant", MODELS)
+every_activation = pytest.mark.parametrize("activation", build.modules_in("activations"))
+
+
+def _module(variant):
+    return importlib.import_module(f"sae_jax.models.{MODELS[variant][0]}")
+
+
+def _model(variant, activation):
+    module = importlib.import_module(f"sae_jax.activations.{activation}")
+    made = module.Activation(**ACTIVATIONS.get(activation, {}))
+    return _module(variant).Model(d_in=D_IN, d_sae=D_SAE, activation=made, **MODELS[variant][1])
+
+
+def _x(rows=BATCH):
+    """Sums of a few of twelve directions, all between 0 and 1."""
+    rng = np.random.RandomState(0)
+    codes = rng.rand(rows, 12) * (rng.rand(rows, 12) < 0.25)
+    return jnp.asarray(np.clip(codes @ rng.rand(12, D_IN), 0, 1), jnp.float32)
+
+
+def _context():
+    return types.Context(
+        step=jnp.zeros((), jnp.int32),
+        key=jax.random.key(0),
+        dead=jnp.zeros(D_SAE, bool),
+        train=True,
+    )
+
+
+def _method(variant, activation):
+    return step.Method(
+        model=_model(variant, activation),
+        terms={
+            "mse_sum": step.Term(reconstruction.mse_sum, 1.0),
+            "l1_decoder_norm": step.Term(sparsity.l1_decoder_norm, 0.01),
+        },
+        optimizer=optimizers.adam(lambda step: 3e-3),
+        project=constraints.none().project,
+        learning_rate=3e-3,
+        normaliser=normalise.Unchanged(),
+        dead_after=64,
+    )
+
+
+def test_every_architecture_has_a_row_in_the_table():
+    assert {file for file, *_ in MODELS.values()} == set(build.modules_in("models"))
+
+
+@pytest.mark.parametrize("folder", ["models", "activations"])
+def test_every_file_ends_in_what_is_found_by_its_name(folder):
+    for name in build.modules_in(folder):
+        module = importlib.import_module(f"sae_jax.{folder}.{name}")
+        kind = {"models": "Model", "activations": "Activation"}[folder]
+        assert inspect.isclass(getattr(module, kind)), f"{name} has no {kind}"
+        assert inspect.getdoc(module), f"{name} says nothing"
+
+
+@every_variant
+@every_activation
+def test_the_number_of_parameters_is_that_of_the_table(variant, activation):
+    params, _ = base.init(_model(variant, activation), jax.random.key(0), _x())
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == MODELS[variant][2]
+
+
+@every_variant
+@every_activation
+def test_latent_axes_are_those_of_length_d_sae(variant, activation):
+    params, _ = base.init(_model(variant, activation), jax.random.key(0), _x())
+    found = {name: leaf.shape.index(D_SAE) for name, leaf in params.items() if D_SAE in leaf.shape}
+    named = _module(variant).LATENT_AXES
+    assert found == {name: axis for name, axis in named.items() if name in params}
+
+
+@every_variant
+@every_activation
+def test_outputs_have_their_shapes_and_finite_gradients(variant, activation):
+    model, x = _model(variant, activation), _x()
+    params, stats = base.init(model, jax.random.key(0), x)
+
+    def loss(params, x):
+        output, changed = base.forward(model, params, stats, x, _context())
+        return ((x - output.x_hat) ** 2).sum(), (output, changed)
+
+    (grads, slope), (output, changed) = jax.grad(loss, (0, 1), has_aux=True)(params, x)
+    assert output.x_hat.shape == (BATCH, D_IN)
+    assert output.codes.shape == output.pre.shape == (BATCH, D_SAE)
+    assert jax.tree.structure(changed) == jax.tree.structure(stats)
+    for leaf in jax.tree.leaves((output, grads, slope)):
+        assert leaf.dtype == jnp.float32
+        assert np.isfinite(leaf).all()
+    for name, leaf in grads.items():
+        assert np.abs(leaf).max() > 0, f"nothing moves {name}"
+
+
+@every_variant
+@every_activation
+def test_a_row_does_not_depend_on_the_others_when_it_is_evaluated(variant, activation):
+    method, x = _method(variant, activation), _x()
+    state = step.init(method, 0, {}, x)
+    whole = step.reconstruct(method, state, types.Batch(x=x))
+    alone = step.reconstruct(method, state, types.Batch(x=x[3:5]))
+    np.testing.assert_allclose(alone.x_hat, whole.x_hat[3:5], atol=1e-5)
+    np.testing.assert_allclose(alone.codes, whole.codes[3:5], atol=1e-5)
+
+
+def _run(method, grid, steps):
+    """The losses and the last state of a few steps, each waited for: see the design, section 6."""
+    batch = types.Batch(x=_x())
+    shapes = jax.eval_shape(lambda: step.init(method, 0, {}, batch.x))
+    axes = importlib.import_module(type(method.model).__module__).LATENT_AXES
+    where = meshes.shardings(grid, shapes, {**axes, "idle": 0})
+    batch = jax.device_put(batch, meshes.split_batch(grid))
+    state = jax.jit(lambda x: step.init(method, 0, {}, x), out_shardings=where)(_x())
+    take = jax.jit(
+        step.make(method), donate_argnums=0, out_shardings=(where, meshes.replicated(grid))
+    )
+    losses = []
+    for _ in range(steps):
+        state, metrics = jax.block_until_ready(take(state, batch))
+        losses.append(float(metrics["loss"]))
+    return losses, state
+
+
+def _mesh(data, dictionary):
+    return jax.make_mesh(
+        (data, dictionary),
+        ("data", "dictionary"),
+        axis_types=(AxisType.Auto,) * 2,
+        devices=jax.devices()[: data * dictionary],
+    )
+
+
+@every_variant
+@every_activation
+def test_the_loss_falls_and_no_number_of_devices_changes_it(variant, activation):
+    method = _method(variant, activation)
+    losses, _ = _run(method, _mesh(1, 1), 50)
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.8 * losses[0]
+    _, expected = _run(method, _mesh(1, 1), 5)
+    for shape in MESHES:
+        found, state = _run(method, _mesh(*shape), 5)
+        np.testing.assert_allclose(found, losses[:5], rtol=1e-5, err_msg=str(shape))
+        for name, value in expected.params.items():
+            np.testing.assert_allclose(
+                state.params[name], value, atol=1e-5, err_msg=f"{name} on {shape}"
+            )
+        np.testing.assert_array_equal(state.idle, expected.idle)
