@@ -13,6 +13,7 @@ from sae_jax import errors
 from sae_jax.data import base
 
 _LIMIT_BYTES = 16 * 2**30
+_READ_AT_ONCE = 1024
 _PACKAGES = "pip install tensorflow-datasets array_record importlib_resources pillow"
 
 
@@ -116,11 +117,12 @@ def read(
         ) from error
     x = np.empty((len(index), *shape), dtype)
     label = np.empty(len(index), np.int32) if "label" in features else None
-    for row, i in enumerate(index):
-        example = source[int(i)]
-        x[row] = example[feature]
+    for start in range(0, len(index), _READ_AT_ONCE):
+        examples = source.__getitems__(index[start : start + _READ_AT_ONCE].tolist())
+        place = slice(start, start + len(examples))
+        x[place] = [example[feature] for example in examples]
         if label is not None:
-            label[row] = example["label"]
+            label[place] = [example["label"] for example in examples]
     return x, label
 
 

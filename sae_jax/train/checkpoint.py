@@ -22,6 +22,7 @@ class Checkpoints:
         """Opens the folder, or makes it. `keep`: how many of the newest steps stay."""
         self._folder = folder.absolute()
         self._keep = keep
+        self._asked = 0
         try:
             self._manager = self._open()
         except OSError as error:
@@ -52,9 +53,14 @@ class Checkpoints:
         except (OSError, ValueError, RuntimeError) as error:
             raise errors.CheckpointError(_cannot_write(self._folder, error)) from error
 
-    def preempted(self, step: int) -> bool:
-        """Returns whether the job's machines are about to be taken away; all processes agree."""
-        return jax.process_count() > 1 and self._manager.reached_preemption(step)
+    def preempted(self) -> bool:
+        """Returns whether the job's machines are about to be taken away.
+
+        All processes agree, if all ask equally often. With one process it is always False.
+        """
+        # What jax agrees on is a count of calls: one that jumps, as steps do, would pass it by.
+        self._asked += 1
+        return jax.process_count() > 1 and self._manager.reached_preemption(self._asked)
 
     def restore(self, like: PyTree) -> PyTree | None:
         """Returns the newest state that is whole, or None if nothing was saved yet.

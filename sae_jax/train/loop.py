@@ -150,7 +150,7 @@ def train(
             first, now = now, plan.next_stop(now, source.window)
             state, metrics = run(state, source.payload(first, now), first, now)
             report.add(now, metrics)
-            stopping = stop() or checkpoints.preempted(now)
+            stopping = stop() or checkpoints.preempted()
             evaluating = plan.due(plan.eval_every, now)
             saving = stopping or plan.due(plan.checkpoint_every, now)
             report.catch_up(until_last=not (evaluating or saving or in_step))

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 import socket
+import time
 
 import jax
 from jax.sharding import AxisType
@@ -133,3 +134,24 @@ def test_two_processes_train_as_one_with_two_devices(program, start, tmp_path):
     for left, right in zip(*rows, strict=True):
         assert left == pytest.approx(right, rel=1e-5)
     assert json.loads((tmp_path / "two" / "environment.json").read_text())["processes"] == 2
+
+
+def test_sigterm_to_one_of_two_processes_stops_both_at_the_same_step(start, tmp_path):
+    group = ("--distributed", f"--coordinator=127.0.0.1:{_free_port()}", "--processes=2")
+    arguments = (DEBUG, "--config.num_steps=20000", "--config.checkpoint_every=0")
+    folder = tmp_path / "run"
+    processes = [
+        start("experiments.main", *arguments, f"--workdir={folder}", *group, f"--process={i}")
+        for i in range(2)
+    ]
+    for _ in range(1200):
+        if (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").read_text():
+            break
+        time.sleep(0.1)
+    processes[1].terminate()
+    for process in processes:
+        output, _ = process.communicate(timeout=100)
+        assert process.returncode == 143, output
+        assert "and saved it" in output
+    saved = [int(path.name) for path in (folder / "checkpoints").iterdir()]
+    assert saved == [writer.read(folder / "metrics.jsonl")[-1]["step"]]
