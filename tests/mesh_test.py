@@ -1,6 +1,6 @@
 import jax
-from jax.sharding import AxisType, PartitionSpec
 import jax.numpy as jnp
+from jax.sharding import AxisType, PartitionSpec
 import numpy as np
 import pytest
 

@@ -160,7 +160,7 @@ def from_splits(
     if part not in splits:
         raise errors.DataError(f'{name} has no split "{part}": it has {", ".join(splits)}')
     x, label = splits[part]
-    x = cut(x.reshape(len(x), -1), rows)
+    x = cut(x.reshape(len(x), int(np.prod(x.shape[1:]))), rows)
     if len(x) == 0:
         raise errors.DataError(f'split "{split}" of {name} is empty')
     label = None if label is None else cut(label, rows).astype(np.int32)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
+from sae_jax.ops import geometry
 
 
 def l1(
@@ -26,8 +27,7 @@ def l1_decoder_norm(
     (Anthropic, "Update on how we train SAEs", April 2024.)
     """
     del batch, context
-    norms = jnp.linalg.norm(params["w_dec"], axis=-1)
-    return (jnp.abs(output.codes) * norms[None]).sum(axis=-1)
+    return (jnp.abs(output.codes) * geometry.norms(params["w_dec"]).T).sum(axis=-1)
 
 
 def kl(

@@ -11,8 +11,8 @@ _MULTIPLIER = 0x9E3779B1  # 2^32 over the golden ratio, odd.
 def checksums(tree: Any) -> jax.Array:
     """Returns one uint32 for each leaf, `[leaves]`.
 
-    The bits of each number, times an odd number that depends on its place, summed modulo 2^32: a sum
-    in any order, so arrays may be spread over devices, and no single changed number goes unseen.
+    The bits of each number, times an odd number that depends on its place, summed modulo 2^32: in
+    any order, so arrays may be spread over devices, and no single changed number goes unseen.
     """
     return jnp.stack([_checksum(leaf) for leaf in jax.tree.leaves(tree)])
 

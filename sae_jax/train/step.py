@@ -122,8 +122,9 @@ def make(method: Method) -> Callable[[State, types.Batch], tuple[State, Metrics]
         metrics = {"loss": loss} | {f"loss/{name}": term for name, term in terms.items()}
         metrics |= _health(scaled, output, context, grads)
         metrics["learning_rate"] = schedule.value(method.learning_rate, state.step)
-        active = (output.codes != 0).any(axis=0)
-        idle = jnp.where(active, 0, jnp.minimum(state.idle + batch.size, method.dead_after))
+        active = ((output.codes != 0) & (types.mask(batch) > 0)[:, None]).any(axis=0)
+        seen = types.mask(batch).sum().astype(jnp.int32)
+        idle = jnp.where(active, 0, jnp.minimum(state.idle + seen, method.dead_after))
         state = dataclasses.replace(
             state,
             step=state.step + 1,
@@ -182,11 +183,14 @@ def _health(
     batch: types.Batch, output: types.Output, context: types.Context, grads: PyTree
 ) -> Metrics:
     """Returns the numbers to watch while a run goes on, each over one batch."""
-    offset = batch.target - batch.target.mean(axis=0, keepdims=True)
-    residual = batch.target - output.x_hat
+    mask = types.mask(batch)[:, None]
+    rows = mask.sum()
+    mean = (batch.target * mask).sum(axis=0, keepdims=True) / rows
+    offset = (batch.target - mean) * mask
+    residual = (batch.target - output.x_hat) * mask
     return {
         "fvu": (residual**2).sum() / (offset**2).sum(),
-        "l0": (output.codes != 0).sum(axis=-1).mean(dtype=jnp.float32),
+        "l0": ((output.codes != 0) * mask).sum() / rows,
         "dead": context.dead.mean(dtype=jnp.float32),
         "grad_norm": optax.tree.norm(grads),
     }

@@ -4,6 +4,7 @@ A row holds nothing that depends on when or how often the run was interrupted, s
 leaves the same file as an undisturbed one.
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -50,9 +51,11 @@ class Writer:
             raise errors.UserError(_cannot_write(self._path, error)) from error
 
     def close(self) -> None:
-        """Closes the files."""
-        self._file.close()
-        self._events.close()
+        """Closes the files; every row was flushed when it was written."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._events.close()
 
 
 class Silent:

@@ -43,9 +43,7 @@ def test_gradients_are_those_of_the_affine_map(wrap):
 
         return wrap(of)(*map(jnp.asarray, _arguments()))
 
-    for ours, autodiff, numpy in zip(
-        pull(linear.encode), pull(_plain), expected, strict=True
-    ):
+    for ours, autodiff, numpy in zip(pull(linear.encode), pull(_plain), expected, strict=True):
         np.testing.assert_allclose(ours, numpy, atol=1e-4)
         np.testing.assert_allclose(ours, autodiff, atol=1e-4)
 

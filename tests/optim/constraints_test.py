@@ -98,6 +98,4 @@ def test_none_changes_nothing():
 def test_projecting_twice_is_projecting_once(make):
     project = make().project
     once = project(_params())
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), project(once), once
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), project(once), once)

@@ -1,8 +1,8 @@
 import dataclasses
 
 import jax
-from jax.sharding import AxisType
 import jax.numpy as jnp
+from jax.sharding import AxisType
 import numpy as np
 import pytest
 
@@ -49,7 +49,9 @@ def _method(normaliser=None):
 
 def _state(method):
     x = _data().x
-    fitted = {name: jnp.asarray(value) for name, value in method.normaliser.fit(lambda: [x]).items()}
+    fitted = {
+        name: jnp.asarray(value) for name, value in method.normaliser.fit(lambda: [x]).items()
+    }
     state = step.init(method, 0, fitted, jnp.asarray(x))
     b_enc = jnp.linspace(-3, 2, 16)  # Some latents never fire, some always do.
     return dataclasses.replace(state, params={**state.params, "b_enc": b_enc})
@@ -114,9 +116,7 @@ def test_totals_are_float64_over_the_whole_split():
 def test_one_evaluator_serves_several_states_and_evaluations():
     method = _method()
     evaluator, state = evaluate.Evaluator(method, _mesh()), _state(method)
-    other = dataclasses.replace(
-        state, params={**state.params, "b_dec": state.params["b_dec"] + 1}
-    )
+    other = dataclasses.replace(state, params={**state.params, "b_dec": state.params["b_dec"] + 1})
     few = _evaluation(7, _data(10))
     found = [
         evaluator.totals(name, evaluation, which)["mse"]

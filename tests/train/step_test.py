@@ -273,7 +273,6 @@ def test_padding_has_no_part_in_loss_and_gradient():
         np.testing.assert_allclose(padded.params[name], value, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.xfail(strict=True, reason="fvu, l0 and idle of a step take padding for examples")
 def test_padding_has_no_part_in_the_other_metrics():
     (cut, cut_metrics), (padded, metrics) = _with_padding()
     assert padded.idle.tolist() == cut.idle.tolist()

@@ -133,9 +133,6 @@ def test_a_full_disk_is_said_in_one_line(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-@pytest.mark.xfail(
-    strict=True, raises=OSError, reason="close, which main calls at last, raises a bare OSError"
-)
 def test_closing_on_a_full_disk_does_not_hide_that_line(tmp_path):
     found = _on_a_full_disk(tmp_path)
     with contextlib.suppress(errors.UserError):
