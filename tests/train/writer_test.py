@@ -119,7 +119,7 @@ def test_rows_that_do_not_reach_the_disk_are_said_in_one_line(tmp_path, monkeypa
 def _on_a_full_disk(folder):
     found = writer.Writer(folder)
     found._file.close()
-    found._file = Path("/dev/full").open("w")
+    found._file = os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")
     return found
 
 

@@ -1,0 +1,278 @@
+"""Every config, every variant of it and every sweep, found by name; and what a typo leads to."""
+
+import ast
+import importlib
+from pathlib import Path
+import subprocess
+import sys
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+
+from experiments import build, checks
+from launch import trials
+from sae_jax import errors
+from sae_jax.data import base
+from sae_jax.train import loop, step
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+    for path in sorted((ROOT / "configs").rglob("*.py"))
+    if path.name not in ("base.py", "__init__.py")
+}
+CONFIGS = {name: importlib.import_module(name) for name in MODULES}
+VARIANTS = [(name, variant) for name, module in CONFIGS.items() for variant in module.VARIANTS]
+SWEEPS = [(name, sweep) for name in CONFIGS for sweep in trials.sweeps(CONFIGS[name])]
+
+
+@pytest.fixture
+def small_data(monkeypatch):
+    """Random numbers in place of every data set, as many as the config needs."""
+
+    def data(group):
+        x = np.random.RandomState(0).rand(8192, 20).astype(np.float32)
+        return base.Arrays(base.Spec(group["name"], group["split"], (20,)), x)
+
+    monkeypatch.setattr(build, "data", data)
+
+
+def test_there_are_configs():
+    assert "configs.sparse_mnist" in MODULES
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_config_says_how_it_is_run(name):
+    assert CONFIGS[name].VARIANTS[0] == ""
+    path = MODULES[name].relative_to(ROOT)
+    commands = CONFIGS[name].__doc__
+    for variant in CONFIGS[name].VARIANTS[1:]:
+        assert f'"{variant}"' in CONFIGS[name].get_config.__doc__, f"{variant} is not explained"
+    assert f"python -m experiments.main --config={path}\n" in commands + "\n"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_variant_that_is_none_is_refused(name):
+    with pytest.raises(ValueError, match="nonesuch"):
+        CONFIGS[name].get_config("nonesuch")
+
+
+@pytest.mark.usefixtures("small_data")
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_every_variant_can_be_trained(name, variant):
+    config = CONFIGS[name].get_config(variant).lock()
+    before = config.to_json()
+    task = build.task(config)
+    assert config.to_json() == before
+    assert checks.problems(task) == []
+    state = loop.template(task)
+    batch = jax.eval_shape(lambda: base.first(task.data, task.plan.batch_size))
+    after, metrics = jax.eval_shape(step.make(task.method), state, batch)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), state
+    )
+    assert {f"loss/{term}" for term in config.loss} < metrics.keys()
+    assert set(task.evaluations) == set(config.evals)
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_two_configs_share_nothing(name, variant):
+    first, second = (CONFIGS[name].get_config(variant) for _ in range(2))
+    before = second.to_json()
+    first.model.d_sae = -1
+    first.loss.update(new=1.0)
+    assert second.to_json() == before == CONFIGS[name].get_config(variant).to_json()
+
+
+@pytest.mark.usefixtures("small_data")
+@pytest.mark.parametrize(("name", "sweep"), SWEEPS)
+def test_every_sweep_fits_its_config(name, sweep):
+    module = CONFIGS[name]
+    settings = trials.check(module.get_config(), trials.sweeps(module)[sweep]())
+    assert len(settings) > 1
+    for overrides in settings:
+        config = module.get_config()
+        config.lock().update_from_flattened_dict(overrides)
+        build.task(config)
+
+
+def test_configs_import_no_jax():
+    code = f"import sys, {', '.join(MODULES)}; sys.exit(bool({{'jax', 'flax'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_no_config_is_read_with_a_default():
+    """A key that may be absent is a key that may be misspelt: defaults belong into a signature."""
+    found = []
+    for folder in ("sae_jax", "experiments", "configs"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and node.func.attr == "get"
+                    and (len(node.args) > 1 or node.keywords)
+                    and any(
+                        word in ast.unparse(node.func.value).lower()
+                        for word in ("config", "group", "values", "kwargs", "knobs")
+                    )
+                ):
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}")
+    assert not found, "\n".join(found)
+
+
+def _change(key, *value):
+    """Returns what sets a key, given with dots, to a value, or deletes it."""
+
+    def change(config):
+        *groups, last = key.split(".")
+        for group in groups:
+            config = config[group]
+        if last in config:
+            del config[last]
+        if value:
+            config[last] = value[0]
+
+    return change
+
+
+@pytest.mark.usefixtures("small_data")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_change("mesh.dictionry", 1), 'config.mesh has no "dictionry".*mean "dictionary"'),
+        (_change("model.name", "sea"), 'config.model: there is no "sea".*mean "sae"'),
+        (_change("model.d_sea", 3), 'config.model has no "d_sea".*mean "d_sae"'),
+        (_change("model.d_in", 3), 'config.model has no "d_in"'),
+        (_change("model.activation.name", "rleu"), 'model.activation: .* "rleu".*mean "relu"'),
+        (_change("model.activation.k", 3), 'model.activation has no "k"; it takes nothing'),
+        (_change("model.decoder_norm", {"name": "cosin"}), 'decoder_norm: .*mean "cosine"'),
+        (_change("loss.l1_decoder_nrom", 1.0), 'config.loss: .*mean "l1_decoder_norm"'),
+        (_change("loss.kl", dict(weight=1.0, roh=0.1)), 'loss.kl has no "roh".*mean "rho"'),
+        (_change("loss.kl", dict(wieght=1.0)), "loss.kl has no weight"),
+        (_change("loss.mse_mean", dict(weight=1.0, rho=0.1)), 'mse_mean has no "rho"'),
+        (_change("loss.l1.valeu", 1.0), 'config.loss.l1 has no "valeu".*mean "value"'),
+        (_change("loss.l1.name", "wramup"), 'config.loss.l1: .* "wramup".*mean "warmup"'),
+        (_change("loss.l1.warmup", 1.5), "config.loss.l1: 1.5 is no share of the run"),
+        (_change("loss.l1", "0.1"), "config.loss.l1='0.1' is neither a number nor"),
+        (_change("normaliser.name", "mean_nrom"), 'config.normaliser: .*mean "mean_norm"'),
+        (_change("normaliser", dict(name="mean_norm", centr=True)), 'normaliser .*mean "centre"'),
+        (_change("normaliser", dict(nmae="mean")), "config.normaliser names nothing"),
+        (_change("optim.name", "adma"), 'config.optim: there is no "adma".*mean "adam"'),
+        (_change("optim.clip_nrom", 1.0), 'config.optim has no "clip_nrom".*mean "clip_norm"'),
+        (_change("optim.constraint", "unit_nrom"), 'optim.constraint: .*mean "unit_norm"'),
+        (_change("optim.learning_rate.decya", 0.1), 'optim.learning_rate .*mean "decay"'),
+        (_change("optim.learning_rate.name", "trapezoidd"), 'learning_rate: .*mean "trapezoid"'),
+        (_change("optim.learning_rat", 0.1), 'config.optim has no "learning_rat"'),
+        (_change("evals.test.splt", "test"), 'config.evals.test has no "splt".*mean "split"'),
+        (_change("evals.test.metrics", ("fuv",)), 'evals.test.metrics: .* "fuv".*mean "fvu"'),
+        (_change("num_steps", 0), "config.num_steps=0: it must be 1 or more"),
+        (_change("batch_size", -1), "config.batch_size=-1: it must be 1 or more"),
+        (_change("log_every", 0), "config.log_every=0: it must be 1 or more"),
+    ],
+)
+def test_a_misspelt_key_or_value_is_named_with_what_was_meant(change, message):
+    config = CONFIGS["configs.sparse_mnist"].get_config()
+    change(config)
+    with pytest.raises(errors.UserError, match=message) as error:
+        build.task(config)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        (dict(name="mnits", split="train"), 'config.data: there is no "mnits".*mean "mnist"'),
+        (dict(name="mnist", split="train", foldr=""), 'data has no "foldr".*mean "folder"'),
+        (dict(split="train"), "config.data names nothing"),
+        (dict(name="mnist"), "config.data lacks split"),
+    ],
+)
+def test_a_misspelt_data_set_is_named_with_what_was_meant(group, message):
+    with pytest.raises(errors.UserError, match=message):
+        build.data(group)
+
+
+@pytest.mark.usefixtures("small_data")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_change("optim.learning_rate"), "config.optim lacks learning_rate"),
+        (_change("optim.name"), "config.optim names nothing"),
+        (_change("model.d_sae"), "config.model lacks d_sae"),
+        (_change("model.activation"), "config.model lacks activation"),
+        (_change("loss.l1.value"), "config.loss.l1 lacks value"),
+        pytest.param(
+            _change("evals.test.split"),
+            "config.evals.test lacks split",
+            marks=pytest.mark.xfail(strict=True, raises=KeyError, reason="a bare KeyError"),
+        ),
+        pytest.param(
+            _change("evals.test.batch_size"),
+            "config.evals.test lacks batch_size",
+            marks=pytest.mark.xfail(strict=True, raises=KeyError, reason="a bare KeyError"),
+        ),
+        pytest.param(
+            _change("dead_after"),
+            "config lacks dead_after",
+            marks=pytest.mark.xfail(strict=True, raises=KeyError, reason="a bare KeyError"),
+        ),
+    ],
+)
+def test_what_a_group_lacks_is_named(change, message):
+    config = CONFIGS["configs.sparse_mnist"].get_config()
+    change(config)
+    with pytest.raises(errors.UserError, match=message):
+        build.task(config)
+
+
+@pytest.mark.usefixtures("small_data")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(
+            _change("loss.l1", (0.1, 0.2)),
+            "config.loss.l1=",
+            marks=pytest.mark.xfail(strict=True, raises=TypeError, reason="a bare TypeError"),
+        ),
+        pytest.param(
+            _change("optim.name", 3),
+            "config.optim: ",
+            marks=pytest.mark.xfail(strict=True, raises=TypeError, reason="a bare TypeError"),
+        ),
+        pytest.param(
+            _change("checkpont_every", 3),
+            'config has no "checkpont_every".*mean "checkpoint_every"',
+            marks=pytest.mark.xfail(strict=True, reason="keys at the top are not looked at"),
+        ),
+        pytest.param(
+            _change("model.d_sae", 0),
+            "d_sae=0",
+            marks=pytest.mark.xfail(strict=True, reason="a size is not looked at"),
+        ),
+        pytest.param(
+            _change("eval_every", -1),
+            "config.eval_every=-1",
+            marks=pytest.mark.xfail(strict=True, reason="the loop then counts down for ever"),
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(change, message):
+    config = CONFIGS["configs.sparse_mnist"].get_config()
+    change(config)
+    with pytest.raises(errors.UserError, match=message):
+        build.task(config)
+
+
+@pytest.mark.usefixtures("small_data")
+def test_a_number_for_a_schedule_and_a_schedule_for_a_number():
+    config = CONFIGS["configs.sparse_mnist"].get_config()
+    config.loss = ml_collections.ConfigDict(
+        dict(l1=2, mse_sum=dict(name="constant", value=0.25), kl=dict(weight=0.5, rho=0.1))
+    )
+    terms = build.task(config).method.terms
+    assert (terms["l1"].weight, terms["kl"].weight) == (2.0, 0.5)
+    assert terms["kl"].of.keywords == dict(rho=0.1)
+    assert float(terms["mse_sum"].weight(jax.numpy.asarray(3, jax.numpy.int32))) == 0.25
