@@ -4,7 +4,7 @@ A group of the config names a component, `name`, and holds the component's keywo
 nothing else. It is found by the name of its file, or of its function: nothing is registered.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import difflib
 import functools
@@ -31,11 +31,12 @@ def task(config: ml_collections.ConfigDict) -> loop.Task:
       UserError: a name, a key or a value of the config is not what it should be.
     """
     values = plain(config)
+    _check_keys(values)
     grid = _call("mesh", mesh.make, values["mesh"])
     train_data = data(values["data"])
     model = _model(values["model"], train_data.spec.d_in, values["num_steps"])
     plan = _call("config", loop.Plan, {name: values[name] for name in _fields(loop.Plan)})
-    check_positive(plan)
+    _check_plan(plan)
     return loop.Task(
         method=_method(values, model),
         data=train_data,
@@ -60,15 +61,6 @@ def data(group: Group) -> Any:
     return _call("data", _module("data", "data", name).load, kwargs)
 
 
-def check_positive(plan: loop.Plan) -> None:
-    """Raises for a number of steps or examples that cannot be."""
-    for name, least in (("num_steps", 1), ("batch_size", 1), ("log_every", 1)):
-        if getattr(plan, name) < least:
-            raise errors.UserError(
-                f"config.{name}={getattr(plan, name)}: it must be {least} or more"
-            )
-
-
 def losses_by_name() -> dict[str, Callable[..., Any]]:
     """Returns every loss term that there is."""
     found: dict[str, Callable[..., Any]] = {}
@@ -84,13 +76,33 @@ def modules_in(folder: str) -> list[str]:
 
 
 _SHARED = {"base", "fetch"}  # Files of a folder that are no component.
+_EVALUATION = ("split", "batch_size", "metrics")
+_GROUPS = ("data", "model", "loss", "normaliser", "optim", "evals", "mesh")
+
+
+def _check_keys(values: Group) -> None:
+    """Raises for a key at the top that nothing reads, or that is not there."""
+    known = [*_fields(loop.Plan), "dead_after", "keep_checkpoints", *_GROUPS]
+    _refuse_unknown("", values, known)
+    _refuse_missing("", values, known)
+
+
+def _check_plan(plan: loop.Plan) -> None:
+    """Raises for a number of steps or examples that cannot be."""
+    least = dict(seed=0, num_steps=1, batch_size=1, log_every=1, eval_every=0, checkpoint_every=0)
+    for name, bound in least.items():
+        if getattr(plan, name) < bound:
+            raise errors.UserError(
+                f"config.{name}={getattr(plan, name)}: it must be {bound} or more"
+            )
+    if plan.seed >= 2**32:
+        raise errors.UserError(f"config.seed={plan.seed}: it must be below 2**32")
 
 
 def _method(values: Group, model: Any) -> step.Method:
     num_steps = values["num_steps"]
     name, kwargs = _split_name("optim", values["optim"])
-    if "learning_rate" not in kwargs:
-        raise errors.UserError("config.optim lacks learning_rate")
+    _refuse_missing("optim", kwargs, ["learning_rate"])
     learning_rate = _number("optim.learning_rate", kwargs.pop("learning_rate"), num_steps)
     constraint_name = kwargs.pop("constraint", "none")  # As the optimisers' own default.
     constraint = _pick("optim.constraint", _functions(constraints), constraint_name)()
@@ -145,8 +157,7 @@ def _term(name: str, value: Any, num_steps: int) -> step.Term:
     if not isinstance(value, dict) or "name" in value:
         return step.Term(of, _number(f"loss.{name}", value, num_steps))
     knobs = dict(value)
-    if "weight" not in knobs:
-        raise errors.UserError(f"config.loss.{name} has no weight: give it weight=...")
+    _refuse_missing(f"loss.{name}", knobs, ["weight"])
     weight = _number(f"loss.{name}.weight", knobs.pop("weight"), num_steps)
     allowed = [
         key
@@ -159,17 +170,18 @@ def _term(name: str, value: Any, num_steps: int) -> step.Term:
 
 def _number(where: str, value: Any, num_steps: int) -> schedule.Number:
     """Returns a number, or the schedule that a dict names."""
-    if isinstance(value, bool | str) or value is None:
-        raise errors.UserError(f"config.{where}={value!r} is neither a number nor a schedule")
-    if not isinstance(value, dict):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
+    if not isinstance(value, dict):
+        raise errors.UserError(f"config.{where}={value!r} is neither a number nor a schedule")
     name, kwargs = _split_name(where, value)
     make = _pick(where, _functions(schedules), name)
     return _call(where, functools.partial(make, num_steps), kwargs, taken=("num_steps",))
 
 
 def _evaluation(where: str, group: Group, data_group: Group) -> evaluate.Evaluation:
-    _refuse_unknown(where, group, ["split", "batch_size", "metrics"])
+    _refuse_unknown(where, group, _EVALUATION)
+    _refuse_missing(where, group, _EVALUATION)
     return evaluate.Evaluation(
         data=data({**data_group, "split": group["split"]}),
         metrics={name: _module(f"{where}.metrics", "metrics", name) for name in group["metrics"]},
@@ -182,13 +194,8 @@ def _call(where: str, make: Callable[..., Any], kwargs: Group, taken: tuple[str,
     parameters = inspect.signature(make).parameters
     allowed = [name for name in parameters if name not in (*taken, "parent", "name")]
     _refuse_unknown(where, kwargs, allowed)
-    missing = [
-        name
-        for name in allowed
-        if parameters[name].default is inspect.Parameter.empty and name not in kwargs
-    ]
-    if missing:
-        raise errors.UserError(f"config.{where} lacks {', '.join(missing)}")
+    needed = [n for n in allowed if parameters[n].default is inspect.Parameter.empty]
+    _refuse_missing(where, kwargs, needed)
     try:
         return make(**kwargs)
     except (TypeError, ValueError) as error:
@@ -198,6 +205,8 @@ def _call(where: str, make: Callable[..., Any], kwargs: Group, taken: tuple[str,
 def _split_name(where: str, group: Any) -> tuple[str, Group]:
     if not isinstance(group, dict) or "name" not in group:
         raise errors.UserError(f'config.{where} names nothing: give it name="..."')
+    if not isinstance(group["name"], str):
+        raise errors.UserError(f"config.{where}: name={group['name']!r} is not a name")
     return group["name"], {key: value for key, value in group.items() if key != "name"}
 
 
@@ -216,13 +225,22 @@ def _pick(where: str, choices: dict[str, Any], name: str) -> Any:
     return choices[name]
 
 
-def _refuse_unknown(where: str, given: Any, allowed: list[str]) -> None:
+def _refuse_unknown(where: str, given: Any, allowed: Sequence[str]) -> None:
     for key in given:
         if key not in allowed:
             raise errors.UserError(
-                f'config.{where} has no "{key}"{_meant(key, allowed)}; '
+                f'{_dotted(where)} has no "{key}"{_meant(key, allowed)}; '
                 f"it takes {', '.join(sorted(allowed)) or 'nothing'}"
             )
+
+
+def _refuse_missing(where: str, given: Any, needed: Iterable[str]) -> None:
+    if missing := [key for key in needed if key not in given]:
+        raise errors.UserError(f"{_dotted(where)} lacks {', '.join(missing)}")
+
+
+def _dotted(where: str) -> str:
+    return f"config.{where}" if where else "config"
 
 
 def _meant(word: str, known: Any) -> str:

@@ -49,7 +49,9 @@ class SparseAutoencoder(nn.Module):
     bias: Literal["zeros", "mean"] = "zeros"
 
     def __post_init__(self) -> None:
-        """Refuses words that name no choice."""
+        """Refuses sizes that cannot be and words that name no choice."""
+        if self.d_sae < 1:
+            raise ValueError(f"d_sae={self.d_sae}: it must be 1 or more")
         for field, choices in (
             ("output", ("identity", "sigmoid")),
             ("weights", ("directions", "uniform")),

@@ -10,8 +10,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import tensorboardX
-
 from sae_jax import errors
 
 Row = dict[str, Any]
@@ -22,6 +20,8 @@ class Writer:
 
     def __init__(self, workdir: Path, step: int = 0) -> None:
         """Opens the files; rows after `step`, which a run that was killed left, are taken out."""
+        import tensorboardX  # Here, because it imports torch where there is one: seconds.
+
         self._path = workdir / "metrics.jsonl"
         try:
             _keep_until(self._path, step)
