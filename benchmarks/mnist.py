@@ -5,8 +5,8 @@ python -m benchmarks.mnist
 All in one run, in turn, medians over rounds:
   this   the default training program: many steps a dispatch, the data on the device
   (a)    the same model and optimiser in a plain loop: one `jax.jit` call a step, batches from NumPy
-  (b)    the loop of the usual torch tutorial, where torch is installed: torchvision's MNIST through a
-         DataLoader, two nn.Linear, Adam
+  (b)    the loop of the usual torch tutorial, where torch is installed: torchvision's MNIST through
+         a DataLoader, two nn.Linear, Adam
   (b')   the same, but the images lie ready as float32
   (c)    the five matrix products of a step alone, in one program: two forward, three for gradients
 """
