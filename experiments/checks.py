@@ -1,6 +1,5 @@
 """Settings that cannot work, and settings that look as if they will not."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -46,7 +45,11 @@ def warnings(task: loop.Task, state: step.State) -> list[str]:
     """Returns what looks wrong before the first step, a line each."""
     batch = base.first(task.data, _EXAMPLES)
     output = evaluate.Evaluator(task.method, task.mesh).outputs(state, batch)
-    return [*_of_schedule(task), *_of_terms(task, output), *_of_weights(task, state, batch)]
+    return [
+        *_of_schedule(task),
+        *_of_terms(task, state, output),
+        *_of_weights(task, state, batch),
+    ]
 
 
 def _of_schedule(task: loop.Task) -> list[str]:
@@ -66,10 +69,9 @@ def _of_schedule(task: loop.Task) -> list[str]:
     return found
 
 
-def _of_terms(task: loop.Task, output: types.Output) -> list[str]:
+def _of_terms(task: loop.Task, state: step.State, output: types.Output) -> list[str]:
     found, codes = [], np.asarray(output.codes)
-    free = jax.tree.leaves(task.method.project({"w_dec": jnp.full((1, 2), 2.0)}))[0].max() == 2.0
-    if "l1" in task.method.terms and free:
+    if "l1" in task.method.terms and _rows_are_free(task, state):
         found.append(
             "l1 with decoder rows of any norm: codes shrink while rows grow; set "
             'optim.constraint="unit_norm" or use l1_decoder_norm'
@@ -77,6 +79,15 @@ def _of_terms(task: loop.Task, output: types.Output) -> list[str]:
     if "kl" in task.method.terms and (codes.min() < 0 or codes.max() > 1):
         found.append('kl needs codes between 0 and 1: set model.activation.name="sigmoid"')
     return found
+
+
+def _rows_are_free(task: loop.Task, state: step.State) -> bool:
+    """Returns whether decoder rows may grow: whether the constraint leaves longer ones alone."""
+    if "w_dec" not in state.params:
+        return False
+    longer = {**state.params, "w_dec": 2 * state.params["w_dec"]}
+    kept = task.method.project(longer)["w_dec"]
+    return bool(jnp.allclose(kept, longer["w_dec"]))
 
 
 def _of_weights(task: loop.Task, state: step.State, batch: types.Batch) -> list[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import build, figures, workdir
+from experiments import build, checks, figures, workdir
 from sae_jax import errors
 from sae_jax.data import base
 from sae_jax.train import checkpoint, evaluate, loop, step
@@ -13,6 +13,7 @@ from sae_jax.train import checkpoint, evaluate, loop, step
 def load(folder: Path) -> tuple[loop.Task, step.State]:
     """Returns the task and the newest state of a run, finished or not."""
     task = build.task(workdir.load_config(folder))
+    checks.refuse_problems(task)
     if not (folder / "checkpoints").is_dir():
         raise errors.UserError(f"{folder} holds no checkpoint yet: train it first")
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints")

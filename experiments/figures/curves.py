@@ -42,5 +42,7 @@ def draw(rows: dict[str, Any], figure: Figure) -> None:
             axis.yaxis.set_major_formatter("{x:.3g}")
             axis.yaxis.set_minor_formatter("{x:.3g}")
             axis.tick_params(axis="y", which="both", labelsize=7)
+        if name == "dead":
+            axis.set_ylim(0, max(0.01, 1.05 * axis.get_ylim()[1]))
         if len(axis.lines) > 1:
             axis.legend(fontsize=7)
