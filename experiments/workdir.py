@@ -118,15 +118,12 @@ def claimed(workdir: Path) -> Iterator[None]:
 
 def take_back(workdir: Path) -> None:
     """Removes what `prepare` made, if nothing was trained: a mended command then starts afresh."""
-    for name in ("config.json", "environment.json", ".lock"):
-        if not _saved_anything(workdir):
+    if (workdir / "metrics.jsonl").exists() or (workdir / "checkpoints").exists():
+        return
+    with contextlib.suppress(OSError):  # It cannot be written, or holds a log.
+        for name in ("config.json", "environment.json", ".lock"):
             (workdir / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # It holds a log, or something was trained.
         workdir.rmdir()
-
-
-def _saved_anything(workdir: Path) -> bool:
-    return (workdir / "metrics.jsonl").exists() or (workdir / "checkpoints").exists()
 
 
 def _refuse_other(
