@@ -91,7 +91,10 @@ def _parse(argv: list[str]) -> list[str]:
         return flags.FLAGS(argv)
     except flags.Error as error:
         # A config that raises comes as a whole traceback: its last line says what is wrong.
-        fail(f"{str(error).strip().splitlines()[-1]} (--help lists the flags)")
+        line = str(error).strip().splitlines()[-1]
+        if "as a ConfigDict" in line:
+            fail(f"{line} It is a group: set one of its keys, as in --config.loss.l1.value=0.1")
+        fail(f"{line} (--help lists the flags)")
     except (AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError) as error:
         fail(str(error.args[0] if isinstance(error, KeyError) else error))
     raise AssertionError

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from experiments import figures, run
+from sae_jax import errors
 from sae_jax.train import evaluate, loop, step, writer
 
 LABELS = {
@@ -52,7 +53,13 @@ def finish(task: loop.Task, folder: Path, state: step.State) -> None:
 
 def show_results(folder: Path) -> None:
     """Prints the table of a finished run, and where things lie."""
-    results = json.loads((folder / "results.json").read_text())
+    try:
+        results = json.loads((folder / "results.json").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise errors.UserError(
+            f"{folder} is marked DONE, but its results.json cannot be read ({error}): delete "
+            f"{folder / 'DONE'} and run the same command"
+        ) from error
     print("\n" + table(results) + "\n")
     for name, what in (
         ("config.json", "the config, resolved"),

@@ -29,7 +29,10 @@ import sae_jax
 from sae_jax import errors
 from sae_jax.train import writer
 
-_OURS_AT_START = {"log.txt", ".lock", "config.json.partial"}
+_OURS_AT_START = {
+    *("log.txt", ".lock", "environment.json"),
+    *("environment.json.partial", "config.json.partial"),
+}
 
 
 def default(config_flag: str) -> Path:
@@ -54,10 +57,10 @@ def prepare(workdir: Path, config: ml_collections.ConfigDict) -> bool:
         if path.exists():
             _refuse_other(workdir, load_config(workdir), config)
         else:
+            # The config last: a folder that has one is a run.
+            environment = json.dumps(_environment(), indent=2) + "\n"
+            writer.replace(workdir / "environment.json", environment)
             writer.replace(path, json.dumps(build.plain(config), indent=2) + "\n")
-            writer.replace(
-                workdir / "environment.json", json.dumps(_environment(), indent=2) + "\n"
-            )
     except OSError as error:
         raise errors.UserError(
             f"cannot use --workdir={workdir} ({error.strerror}): name a folder that can be written"

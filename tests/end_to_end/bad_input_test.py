@@ -27,6 +27,7 @@ def _one_line(result: subprocess.CompletedProcess, *said: str) -> None:
         ("--config.model.d_ase=7", ("d_ase", "d_sae")),
         ("--config.model.d_sae=many", ("d_sae", "many")),
         ("--config.num_steps=0", ("config.num_steps=0",)),
+        ("--config.loss.l1=0.1", ("--config.loss.l1=0.1", "set one of its keys")),
         ("--config.loss.l1.name=warm", ('"warm"', '"warmup"')),
         ("--config.data.name=minst", ('"minst"', '"mnist"')),
         ("--config.data.split=validation", ('"validation"', "train, test")),

@@ -56,6 +56,16 @@ def test_a_finished_run_says_so_and_shows_its_table(program, finished):
     assert (finished / "metrics.jsonl").stat().st_mtime_ns == before
 
 
+def test_a_finished_run_without_its_table_says_how_to_get_it_back(program, finished, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    (copy / "results.json").unlink()
+    result = program("experiments.main", DEBUG, f"--workdir={copy}")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert str(copy / "DONE") in result.stderr
+
+
 def test_another_config_in_the_same_folder_is_an_error_that_names_the_difference(program, finished):
     result = program(
         "experiments.main", DEBUG, "--config.loss.l1.value=0.5", f"--workdir={finished}"
