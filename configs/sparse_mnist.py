@@ -7,6 +7,12 @@ python -m launch.local --config=configs/sparse_mnist.py --sweep=l1
 
 Bricken et al. 2023 ("Towards Monosemanticity"), with digits in place of a language model: decoder
 rows of norm 1, `b_dec` at the mean of the data, sum-of-squares reconstruction, lambda sum |f|.
+
+On the test images, mean and standard deviation of three seeds: FVU 0.0916 +- 0.0001 at L0 52.8 +-
+0.04, 4.84 squared error per image, no dead latent, in about 80 seconds from command to table on two
+CPU cores. `free` reaches 0.0845 at 56.2; `kl` 0.389 (its sigmoids are never 0; its weight decay, as
+in the notes, is strong, and its features are whole pen strokes) in 25 seconds; `fashion` 0.0914 at
+48.7 on Fashion-MNIST.
 """
 
 import ml_collections

@@ -41,7 +41,7 @@ def draw(rows: dict[str, Any], figure: Figure) -> None:
     first = np.arange(0, len(images), side)
     axis.set_yticks(
         (first // side + 0.5) * height,
-        [f"{100 * share[place]:.2g} %" for place in first],
+        [f"{100 * share[place]:.3g} %" for place in first],
         fontsize=7,
     )
     axis.set_xticks([])
