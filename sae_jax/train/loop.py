@@ -163,6 +163,9 @@ def train(
                 checkpoints.wait()
                 raise Preempted(f"stopped after step {now} of {plan.num_steps}, and saved it")
         checkpoints.wait()
+    except errors.DivergedError:
+        checkpoints.wait()  # What is being saved is from before, and good.
+        raise
     finally:
         source.close()
     return state
@@ -228,5 +231,5 @@ def _diverged(now: int, numbers: dict[str, float]) -> str:
     terms = ", ".join(f"{name}={value:.4g}" for name, value in numbers.items() if "loss" in name)
     return (
         f"the loss is not finite at step {now} ({terms}): lower config.optim.learning_rate or set "
-        "config.optim.clip_norm; the last checkpoint is from before and is kept"
+        "config.optim.clip_norm; no such state was saved, and checkpoints from before are kept"
     )
