@@ -34,13 +34,13 @@ _STEPS = flags.DEFINE_integer("steps", 60, "Steps a round.")
 def ours(task: loop.Task) -> Callable[[int], None]:
     """Returns what trains so many steps by the project's own program."""
     like = loop.template(task)
-    source = feed.make(task.data, task.mesh, task.plan.batch_size, 0)
+    source = feed.make(task.data, task.mesh, task.plan.batch_size, 0, _STEPS.value)
     run = loop.program(task, source, like)
     state = [loop.initialise(task, like)]
 
     def train(steps: int) -> None:
         first = int(state[0].step)
-        payload = source.payload(first, first + steps)
+        payload = source.payload(first, first + steps, first + steps)
         state[0], metrics = run(state[0], payload, first, first + steps)
         jax.block_until_ready(metrics)
 

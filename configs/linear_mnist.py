@@ -28,9 +28,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.data.update(name="mnist", split="train", folder="")
     config.model.update(name="sae", d_sae=30, activation=dict(name="identity"), bias="mean")
     config.loss.mse_sum = 1.0
-    config.optim.update(name="adam", learning_rate=dict(name="cosine", value=1e-2, warmup=0.02))
+    config.optim.update(
+        name="adam", learning_rate=dict(name="cosine", value=1e-2, warmup=0.02), clip_norm=0.0
+    )
     metrics = ("mse", "fvu")
-    config.evals.train = ml_collections.ConfigDict(
+    config.evals.train_split = ml_collections.ConfigDict(
         dict(split="train", batch_size=5000, metrics=metrics)
     )
     config.evals.test = ml_collections.ConfigDict(
@@ -39,7 +41,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg == "debug":
         config.update(num_steps=6, batch_size=64, log_every=2, eval_every=4, checkpoint_every=4)
         config.data.split = "train[:512]"
-        config.evals.train.update(split="train[:256]", batch_size=128)
+        config.evals.train_split.update(split="train[:256]", batch_size=128)
         config.evals.test.update(split="test[:256]", batch_size=128)
     return config
 

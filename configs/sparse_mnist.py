@@ -45,6 +45,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         name="adam",
         learning_rate=dict(name="trapezoid", value=5e-3, warmup=0.05, decay=0.6),
         constraint="unit_norm",
+        clip_norm=0.0,
     )
     config.evals.test = ml_collections.ConfigDict(
         dict(split="test", batch_size=2000, metrics=("mse", "fvu", "l0", "density"))

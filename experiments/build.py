@@ -32,11 +32,15 @@ def task(config: ml_collections.ConfigDict) -> loop.Task:
     """
     values = plain(config)
     _check_keys(values)
+    _check_evaluations(values["evals"])
     grid = _call("mesh", mesh.make, values["mesh"])
     train_data = data(values["data"])
     model = _model(values["model"], train_data.spec.d_in, values["num_steps"])
     plan = _call("config", loop.Plan, {name: values[name] for name in _fields(loop.Plan)})
     _check_plan(plan)
+    for name in ("dead_after", "keep_checkpoints"):
+        if values[name] < 1:
+            raise errors.UserError(f"config.{name}={values[name]}: it must be 1 or more")
     return loop.Task(
         method=_method(values, model),
         data=train_data,
@@ -85,6 +89,15 @@ def _check_keys(values: Group) -> None:
     known = [*_fields(loop.Plan), "dead_after", "keep_checkpoints", *_GROUPS]
     _refuse_unknown("", values, known)
     _refuse_missing("", values, known)
+
+
+def _check_evaluations(evaluations: Group) -> None:
+    """Raises for a name under which the training steps' own metrics are written."""
+    if "train" in evaluations:
+        raise errors.UserError(
+            "config.evals.train: rows named train/... are those of training steps; "
+            "call it train_split"
+        )
 
 
 def _check_plan(plan: loop.Plan) -> None:

@@ -95,6 +95,10 @@ def _parse(argv: list[str]) -> list[str]:
         if "as a ConfigDict" in line:
             fail(f"{line} It is a group: set one of its keys, as in --config.loss.l1.value=0.1")
         fail(f"{line} (--help lists the flags)")
-    except (AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError) as error:
-        fail(str(error.args[0] if isinstance(error, KeyError) else error))
+    except KeyError as error:
+        text = str(error.args[0])
+        known = "mean" in text  # It says what was meant, if anything is near.
+        fail(text if known else f"the config has no key {text}: its config.json shows those it has")
+    except Exception as error:  # Whatever a config file does when it is run.
+        fail(f"{type(error).__name__}: {error}")
     raise AssertionError

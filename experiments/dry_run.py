@@ -55,8 +55,9 @@ def _program(task: loop.Task) -> list[str]:
         f"state       {_bytes(_device_bytes(like))} on each device: parameters "
         f"{_bytes(parts['params'])}, optimiser {_bytes(parts['opt_state'])}"
     )
-    source = feed.make(task.data, task.mesh, task.plan.batch_size, task.plan.seed)
-    payload = source.payload(0, min(source.window or 1, task.plan.num_steps))
+    plan = task.plan
+    source = feed.make(task.data, task.mesh, plan.batch_size, plan.seed, plan.log_every)
+    payload = source.payload(0, 1, 1)
     state = loop.initialise(task, like)
     compiled = loop.program(task, source, like).lower(state, payload, 0, 1).compile()
     memory = compiled.memory_analysis()

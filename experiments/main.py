@@ -4,12 +4,16 @@ Flags and processes only: what is trained is decided in `experiments.build`, how
 Run it again with the same --workdir and it goes on where it was stopped.
 """
 
+import json
 from pathlib import Path
 import sys
+import zlib
 
 from absl import flags
 import jax
+from jax.experimental import multihost_utils
 from ml_collections import config_flags
+import numpy as np
 
 from experiments import build, checks, cli, dry_run, report, workdir
 from sae_jax import errors
@@ -39,6 +43,8 @@ def main() -> int:
     cli.use_compilation_cache()
     if _DISTRIBUTED.value:
         _join()
+    elif any(flag.value is not None for flag in (_COORDINATOR, _PROCESSES, _PROCESS)):
+        raise errors.UserError("--coordinator, --processes and --process need --distributed")
     if _DRY_RUN.value:
         return dry_run.show(_CONFIG.value)
     folder = Path(_WORKDIR.value) if _WORKDIR.value else workdir.default(name)
@@ -66,9 +72,11 @@ def _train(folder: Path) -> int:
     task = build.task(_CONFIG.value)
     checks.refuse_problems(task)
     first = jax.process_index() == 0
+    if first:
+        workdir.refuse_other_data(folder, task)
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints", _CONFIG.value.keep_checkpoints)
     like = loop.template(task)
-    state = checkpoints.restore(like)
+    state = checkpoints.restore(like, set_aside=True)
     if state is None:
         state = loop.initialise(task, like)
     now = int(state.step)
@@ -86,8 +94,14 @@ def _train(folder: Path) -> int:
         rows.close()
         if bar is not None:
             bar.close()
-    report.finish(task, folder, state)
     checkpoints.close()
+    try:
+        report.finish(task, folder, state)
+    except OSError as error:
+        raise errors.UserError(
+            f"cannot write the results to {folder} ({error.strerror}): make room or mend the "
+            "folder, then run the same command; the trained state is saved"
+        ) from error
     return 0
 
 
@@ -95,7 +109,18 @@ def _join() -> None:
     """Joins the other processes: as the cluster says, or as the flags do."""
     if _WORKDIR.value is None and not _DRY_RUN.value:
         raise errors.UserError("--distributed needs --workdir: all processes share one folder")
-    jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    try:
+        jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    except (ValueError, RuntimeError) as error:
+        raise errors.UserError(
+            f"cannot join the other processes ({error}): where no cluster tells them, set "
+            "--coordinator, --processes and --process"
+        ) from error
+    config = json.dumps(build.plain(_CONFIG.value), sort_keys=True)
+    try:
+        multihost_utils.assert_equal(np.uint32(zlib.crc32(config.encode())), "config")
+    except AssertionError as error:
+        raise errors.UserError("the processes have different configs: start all alike") from error
 
 
 def _config_name() -> str:

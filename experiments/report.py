@@ -75,6 +75,8 @@ def show_results(folder: Path) -> None:
 def table(results: dict[str, float]) -> str:
     """Returns the metrics as text, a row a metric and a column an evaluation."""
     names = list(dict.fromkeys(key.split("/")[0] for key in results))
+    if not results:
+        return "nothing was measured: config.evals names no metric"
     metrics = list(dict.fromkeys(key.split("/", 1)[1] for key in results))
     width = max(len(LABELS.get(metric, (metric,))[0]) for metric in metrics)
     lines = [" " * width + "".join(f"{name:>12}" for name in names)]

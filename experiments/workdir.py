@@ -26,8 +26,9 @@ import ml_collections
 
 from experiments import build
 import sae_jax
-from sae_jax import errors
-from sae_jax.train import writer
+from sae_jax import errors, sweep
+from sae_jax.data import base
+from sae_jax.train import loop, writer
 
 _OURS_AT_START = {
     *("log.txt", ".lock", "environment.json"),
@@ -79,6 +80,24 @@ def refuse_foreign(workdir: Path) -> None:
         )
 
 
+def refuse_other_data(workdir: Path, task: loop.Task) -> None:
+    """Notes what the data are when a run starts, and raises if it goes on with others."""
+    path = workdir / "data.json"
+    found = {"train": base.fingerprint(task.data)} | {
+        f"evals.{name}": base.fingerprint(evaluation.data)
+        for name, evaluation in task.evaluations.items()
+    }
+    if not path.exists():
+        writer.replace(path, json.dumps(found, indent=2) + "\n")
+        return
+    for name, before in json.loads(path.read_text()).items():
+        if found.get(name) != before:
+            raise errors.UserError(
+                f"the data of {name} have changed since {workdir} was started ({before} then, "
+                f"{found.get(name)} now): bring them back, or name another --workdir"
+            )
+
+
 def finished(workdir: Path) -> bool:
     """Returns whether the run there is finished."""
     return (workdir / "DONE").exists()
@@ -121,10 +140,12 @@ def claimed(workdir: Path) -> Iterator[None]:
 
 def take_back(workdir: Path) -> None:
     """Removes what `prepare` made, if nothing was trained: a mended command then starts afresh."""
-    if (workdir / "metrics.jsonl").exists() or (workdir / "checkpoints").exists():
+    if (workdir / "metrics.jsonl").exists():
         return
     with contextlib.suppress(OSError):  # It cannot be written, or holds a log.
-        for name in ("config.json", "environment.json", ".lock"):
+        if (workdir / "checkpoints").exists():
+            (workdir / "checkpoints").rmdir()
+        for name in ("config.json", "environment.json", "data.json", ".lock"):
             (workdir / name).unlink(missing_ok=True)
         workdir.rmdir()
 
@@ -132,7 +153,7 @@ def take_back(workdir: Path) -> None:
 def _refuse_other(
     workdir: Path, old: ml_collections.ConfigDict, new: ml_collections.ConfigDict
 ) -> None:
-    before, after = _flat(old), _flat(new)
+    before, after = sweep.flat(build.plain(old)), sweep.flat(build.plain(new))
     differing = [
         f"{key} was {before.get(key, 'absent')}, is {after.get(key, 'absent')}"
         for key in sorted(before.keys() | after.keys())
@@ -144,21 +165,6 @@ def _refuse_other(
             f"{workdir} holds a run of another config ({'; '.join(differing[:3])}{more}): "
             "name another --workdir, or take the change back"
         )
-
-
-def _flat(config: ml_collections.ConfigDict) -> dict[str, str]:
-    """Returns dotted keys and values as JSON, in which a tuple and a list are the same."""
-    flat: dict[str, str] = {}
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict) and value:
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else key, inner)
-        else:
-            flat[prefix] = json.dumps(value)
-
-    walk("", build.plain(config))
-    return flat
 
 
 def _tuples(value: Any) -> Any:

@@ -6,12 +6,13 @@ run again by pasting its line.
 """
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import difflib
 import hashlib
 import importlib.util
 import inspect
+import json
 import pathlib
 import re
 import shlex
@@ -31,12 +32,16 @@ _LONGEST_NAME = 120
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One run of a sweep: what it overrides, where it lives and the command that runs it."""
+    """One run of a sweep: what it overrides, where it lives and the command that runs it.
+
+    `config` is what `sweep.flat` makes of its config, without the keys that extra flags set.
+    """
 
     name: str
     overrides: sweep.Trial
     workdir: pathlib.Path
     argv: tuple[str, ...]
+    config: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def make(
@@ -80,7 +85,8 @@ def make(
             flags = [f"--config.{key}={text(value)}" for key, value in overrides.items()]
             _check_extra(extra, overrides)
             argv = (*program, f"--config={config_path}", f"--workdir={workdir}", *flags, *extra)
-            trials.append(Trial(name(overrides), overrides, workdir, argv))
+            whole = _whole(config, overrides, extra)
+            trials.append(Trial(name(overrides), overrides, workdir, argv, whole))
     return trials
 
 
@@ -92,12 +98,22 @@ def finished(trial: Trial) -> bool:
 def check_finished(trials: Sequence[Trial]) -> None:
     """Refuses to take runs that were finished with other settings for runs of these trials.
 
-    The settings are those of the last command in the run's `log.txt`; a run without is believed.
+    The settings are those of the run's `config.json`, and of the last command in its `log.txt`.
 
     Raises:
       errors.UserError: a trial was finished by a command with another config or other overrides.
     """
     for trial in filter(finished, trials):
+        saved = trial.workdir / "config.json"
+        before = sweep.flat(json.loads(saved.read_text())) if saved.is_file() else {}
+        changed = [
+            key for key in trial.config if before.get(key, trial.config[key]) != trial.config[key]
+        ]
+        if changed:
+            raise errors.UserError(
+                f"{trial.workdir} was finished with {changed[0]}={before[changed[0]]}, now it is "
+                f"{trial.config[changed[0]]}; give another --root, or delete that folder"
+            )
         path = trial.workdir / "log.txt"
         log = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         commands = re.findall(rf"^{re.escape(PROMPT)}(.* --workdir=.*)$", log, re.MULTILINE)
@@ -270,6 +286,20 @@ def _check_extra(extra: Sequence[str], overrides: sweep.Trial) -> None:
             raise errors.UserError(f'"{flag}" is no flag; write --flag=value after the "--"')
         if key in ("config", "workdir") or key.removeprefix("config.") in overrides:
             raise errors.UserError(f"--{key} is set for each trial; do not give it after the --")
+
+
+def _whole(
+    config: ml_collections.ConfigDict, overrides: sweep.Trial, extra: Sequence[str]
+) -> dict[str, str]:
+    """Returns the flat config of a trial, without what extra flags set."""
+    changed = config.copy_and_resolve_references()
+    changed.update_from_flattened_dict(overrides)
+    given = [flag.lstrip("-").partition("=")[0].removeprefix("config.") for flag in extra]
+    return {
+        key: value
+        for key, value in sweep.flat(changed.to_dict()).items()
+        if not any(key == name or key.startswith(f"{name}.") for name in given)
+    }
 
 
 def _listing(found: dict[str, Callable[[], sweep.Sweep]]) -> str:

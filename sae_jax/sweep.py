@@ -8,6 +8,7 @@ plain data, so it can be printed, counted and joined to others before anything r
 
 from collections.abc import Iterable
 import itertools
+import json
 from typing import Any
 
 Trial = dict[str, Any]
@@ -40,6 +41,24 @@ def zipped(*sweeps: Iterable[Trial]) -> Sweep:
 def chain(*sweeps: Iterable[Trial]) -> Sweep:
     """Returns the trials of all sweeps, one sweep after the other."""
     return list(itertools.chain(*sweeps))
+
+
+def flat(config: dict[str, Any]) -> dict[str, str]:
+    """Returns dotted keys, as trials have them, and values as JSON.
+
+    In JSON a tuple and a list are the same, so a config and its saved copy compare equal.
+    """
+    found: dict[str, str] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                walk(f"{prefix}.{key}" if prefix else key, inner)
+        else:
+            found[prefix] = json.dumps(value)
+
+    walk("", config)
+    return found
 
 
 def _merge(trials: Iterable[Trial]) -> Trial:

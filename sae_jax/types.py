@@ -61,13 +61,11 @@ class Output:
       x_hat: `[batch, ...]`, the reconstruction of the target.
       codes: `[batch, d_sae]`, the latents after the activation.
       pre: `[batch, d_sae]`, the latents before the activation.
-      extras: what only some architectures have, by name.
     """
 
     x_hat: jax.Array
     codes: jax.Array
     pre: jax.Array
-    extras: dict[str, jax.Array] = flax.struct.field(default_factory=dict)
 
 
 def mask(batch: Batch) -> jax.Array:

@@ -52,9 +52,8 @@ def kl(
       rho: wanted mean activation, between 0 and 1.
     """
     del params, context
-    rows = output.codes.shape[0]
-    mask = jnp.ones(rows) if batch.mask is None else batch.mask
+    mask = types.mask(batch)
     rho_hat = (output.codes * mask[:, None]).sum(axis=0) / mask.sum()
     rho_hat = jnp.clip(rho_hat, 1e-6, 1 - 1e-6)
     term = rho * jnp.log(rho / rho_hat) + (1 - rho) * jnp.log((1 - rho) / (1 - rho_hat))
-    return jnp.broadcast_to(term.sum(), (rows,))
+    return jnp.broadcast_to(term.sum(), mask.shape)

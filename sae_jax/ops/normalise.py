@@ -5,7 +5,7 @@ so the scale belongs to the model: it is fitted once, before the first step, lie
 is saved with it. Losses are taken in the model's scale, metrics in that of the data.
 
   none       shift 0, scale 1
-  mean       shift: the mean of the data; scale 1
+  mean       shift: the mean of the examples it was fitted on; scale 1
   mean_norm  shift 0, or the mean; scale: sqrt(d) / mean norm, after which E norm = sqrt(d)
              (Anthropic, "Update on how we train SAEs", April 2024)
   example    shift: the mean over d; scale: 1 / (standard deviation over d + 1e-5), for each
@@ -18,6 +18,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from sae_jax import errors
 
 Fitted = Mapping[str, jax.Array]
 Affine = tuple[jax.Array, jax.Array]
@@ -71,7 +73,10 @@ class MeanNorm:
             total += np.linalg.norm(x.astype(np.float64) - mean, axis=-1).sum()
             n += len(x)
         if total == 0:
-            raise ValueError("normaliser mean_norm: every example is zero, so there is no scale")
+            raise errors.DataError(
+                "normaliser mean_norm: every example is zero, so there is no scale; set "
+                'config.normaliser.name="none"'
+            )
         scale = np.sqrt(len(mean)) / (total / n)
         return {"mean": mean.astype(np.float32), "scale": np.asarray(scale, np.float32)}
 

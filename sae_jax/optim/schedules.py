@@ -1,8 +1,10 @@
 """Schedules by name: `step -> number`, for a learning rate, a loss weight, k, or any other number.
 
-A duration or a place in time is an int, in optimiser steps, or a float, as a share of the run:
-`warmup=1000` and `warmup=0.05`. Every function takes `num_steps`, the length of the run, first; the
-config gives the rest.
+A duration or a place in time is a share of the run if it is below 1, and else a number of optimiser
+steps: `warmup=0.05`, `warmup=1000`. Steps count from 0. In step t a rise from 0 has gone t + 1 of
+its steps, so that the first step moves; everything else has gone t, so that a fall that ends with
+the run reaches `end` only after its last step. Every function takes `num_steps`, the length of the
+run, first; the config gives the rest.
 """
 
 import jax
@@ -26,10 +28,14 @@ def warmup(num_steps: int, *, value: float, warmup: Duration) -> schedule.Schedu
 
 
 def linear(
-    num_steps: int, *, start: float, end: float, begin: Duration = 0, over: Duration = 1.0
+    num_steps: int, *, start: float, end: float, begin: Duration = 0, over: Duration | None = None
 ) -> schedule.Schedule:
-    """Stays at `start` until `begin`, goes straight to `end` within `over`, and stays there."""
-    first, length = _steps(begin, num_steps), _steps(over, num_steps)
+    """Stays at `start` until `begin`, goes straight to `end` within `over`, and stays there.
+
+    Without `over` it goes on to the end of the run.
+    """
+    first = _steps(begin, num_steps)
+    length = num_steps - first if over is None else _steps(over, num_steps)
     return lambda step: start + (end - start) * _share(step, first, length)
 
 
@@ -78,12 +84,12 @@ def exponential(num_steps: int, *, start: float, end: float) -> schedule.Schedul
 
 
 def _steps(duration: Duration, num_steps: int) -> int:
-    """Returns a duration in steps: an int is one already, a float is a share of the run."""
-    if isinstance(duration, float):
-        if not 0 <= duration <= 1:
-            raise ValueError(f"{duration} is no share of the run: a float from 0 to 1, or an int")
+    """Returns a duration in steps."""
+    if 0 <= duration < 1:
         return round(duration * num_steps)
-    return duration
+    if not duration >= 1 or duration != round(duration):
+        raise ValueError(f"{duration} is no duration: a share of the run below 1, or whole steps")
+    return round(duration)
 
 
 def _share(step: jax.Array, first: int, length: int) -> jax.Array:

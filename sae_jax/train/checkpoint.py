@@ -39,7 +39,8 @@ class Checkpoints:
           CheckpointError: this save, or the one before it, could not be written.
         """
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), checksums=ocp.args.JsonSave(_checksums(state))
+            state=ocp.args.StandardSave(state),
+            meta=ocp.args.JsonSave({"leaves": _leaves(state), "checksums": _checksums(state)}),
         )
         try:
             self._manager.save(step, args=args)
@@ -62,34 +63,38 @@ class Checkpoints:
         self._asked += 1
         return jax.process_count() > 1 and self._manager.reached_preemption(self._asked)
 
-    def restore(self, like: PyTree) -> PyTree | None:
+    def restore(self, like: PyTree, set_aside: bool = False) -> PyTree | None:
         """Returns the newest state that is whole, or None if nothing was saved yet.
 
-        A damaged checkpoint is named in a warning and moved to `damaged/` beside the folder.
+        A damaged checkpoint is named in a warning, and the one before is tried.
 
         Args:
           like: shapes, types and shardings of the state; the run may have been saved on another
             number of devices.
+          set_aside: whether damaged checkpoints, once an older one has been read, are moved to
+            `damaged/` beside the folder, so that their steps can be saved again.
 
         Raises:
-          CheckpointError: there are checkpoints, but none can be read.
+          CheckpointError: there are checkpoints, but none can be read, or they are of other shapes.
         """
-        steps = self.steps()
-        for step in reversed(steps):
+        damaged = []
+        for step in reversed(self.steps()):
             try:
-                return self._restore(step, like)
+                state = self._restore(step, like)
+            except errors.CheckpointError:
+                raise
             except Exception as error:  # Orbax and tensorstore raise many kinds for damage.
-                logging.warning(
-                    "checkpoint %d in %s is damaged (%s): trying the one before",
-                    step,
-                    self._folder,
-                    _reason(error),
-                )
-                self._set_aside(step)
-        if steps:
+                message = "checkpoint %d in %s is damaged (%s): trying the one before"
+                logging.warning(message, step, self._folder, _reason(error))
+                damaged.append(step)
+                continue
+            if set_aside and damaged:
+                self._set_aside(damaged)
+            return state
+        if damaged:
             raise errors.CheckpointError(
-                f"no checkpoint in {self._folder} can be read (they are in "
-                f"{self._folder.parent / 'damaged'}): run the same command to start from step 0"
+                f"no checkpoint in {self._folder} can be read: restore them from a copy, or move "
+                "the folder away to start from step 0"
             )
         return None
 
@@ -98,12 +103,20 @@ class Checkpoints:
         self._manager.close()
 
     def _restore(self, step: int, like: PyTree) -> PyTree:
-        args = ocp.args.Composite(
-            state=ocp.args.StandardRestore(like), checksums=ocp.args.JsonRestore()
-        )
-        saved = self._manager.restore(step, args=args)
-        state = saved["state"]
-        if _checksums(state) != saved["checksums"]:
+        meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
+        saved, wanted = meta["meta"]["leaves"], _leaves(like)
+        if saved != wanted:
+            differing = sorted(
+                name for name in saved.keys() | wanted.keys() if saved.get(name) != wanted.get(name)
+            )
+            raise errors.CheckpointError(
+                f"checkpoint {step} in {self._folder} is of another model or version: "
+                f"{differing[0]} is {saved.get(differing[0], 'absent')}, and "
+                f"{wanted.get(differing[0], 'absent')} is needed"
+            )
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(like))
+        state = self._manager.restore(step, args=args)["state"]
+        if _checksums(state) != meta["meta"]["checksums"]:
             raise ValueError("its checksums do not fit its numbers")
         return state
 
@@ -111,15 +124,22 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(max_to_keep=self._keep, create=True)
         return ocp.CheckpointManager(self._folder, options=options)
 
-    def _set_aside(self, step: int) -> None:
-        """Moves a damaged step away, so that the run can save that step again."""
+    def _set_aside(self, steps: list[int]) -> None:
+        """Moves damaged steps away, so that the run can save them again."""
+        self._manager.close()
         if jax.process_index() == 0:
             aside = self._folder.parent / "damaged"
             aside.mkdir(exist_ok=True)
-            shutil.rmtree(aside / str(step), ignore_errors=True)
-            shutil.move(self._folder / str(step), aside / str(step))
-        self._manager.close()
+            for step in steps:
+                shutil.rmtree(aside / str(step), ignore_errors=True)
+                shutil.move(self._folder / str(step), aside / str(step))
         self._manager = self._open()
+
+
+def _leaves(tree: PyTree) -> dict[str, str]:
+    """Returns type and shape of each array, by its path."""
+    paths = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in paths}
 
 
 def _checksums(state: PyTree) -> list[int]:

@@ -34,9 +34,9 @@ class Resident:
         whole = meshes.replicated(mesh)
         self._source = {name: put(array, whole) for name, array in data.source.items()}
 
-    def payload(self, first: int, until: int) -> PyTree:
+    def payload(self, first: int, until: int, following: int) -> PyTree:
         """Returns what the program needs for the steps `first .. until - 1`."""
-        del first, until
+        del first, until, following
         return self._source
 
     def batch(self, payload: PyTree, first: jax.Array, step: jax.Array) -> types.Batch:
@@ -58,23 +58,34 @@ class Streamed:
     """
 
     def __init__(
-        self, data: base.Arrays, mesh: Mesh, batch_size: int, seed: int, window_bytes: int = 2**28
+        self,
+        data: base.Arrays,
+        mesh: Mesh,
+        batch_size: int,
+        seed: int,
+        longest: int,
+        window_bytes: int = 2**28,
     ) -> None:
-        """Reads nothing yet."""
+        """Reads nothing yet. `longest`: most steps of a dispatch; `window_bytes`: of a payload."""
         self._data, self._mesh = data, mesh
         self._batch_size, self._seed = batch_size, seed
         row_bytes = sum(array[:1].nbytes for array in data.source.values())
-        self.window = max(1, window_bytes // (batch_size * row_bytes))
+        self.window = max(1, min(longest, window_bytes // (batch_size * row_bytes)))
         self._reader = futures.ThreadPoolExecutor(max_workers=1)
         self._ahead: tuple[tuple[int, int], futures.Future] | None = None
 
-    def payload(self, first: int, until: int) -> PyTree:
-        """Returns the raw batches of the steps `first .. until - 1`; starts on the next ones."""
+    def payload(self, first: int, until: int, following: int) -> PyTree:
+        """Returns the raw batches of the steps `first .. until - 1`, `[window, batch, ...]` each.
+
+        Starts to read those of `until .. following - 1`. All payloads have the same shape, the rest
+        of a short one is zeros, so that there is one program for all.
+        """
         if self._ahead is None or self._ahead[0] != (first, until):
             self._ahead = ((first, until), self._reader.submit(self._read, first, until))
         raw = self._ahead[1].result()
-        following = (until, 2 * until - first)
-        self._ahead = (following, self._reader.submit(self._read, *following))
+        self._ahead = None
+        if following > until:
+            self._ahead = ((until, following), self._reader.submit(self._read, until, following))
         split = meshes.split_batch(self._mesh, axis=1)
         return {name: put(array, split) for name, array in raw.items()}
 
@@ -87,19 +98,24 @@ class Streamed:
         self._reader.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, first: int, until: int) -> dict[str, np.ndarray]:
-        """Returns `[steps, batch, ...]` for each raw array."""
-        steps = [np.asarray(step) for step in range(first, until)]
-        orders = [
-            base.order(self._seed, step, self._batch_size, self._data.length) for step in steps
-        ]
-        rows = [self._data.rows(order) for order in orders]
-        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        """Returns `[window, batch, ...]` for each raw array."""
+        shape = (self.window, self._batch_size)
+        window = {
+            name: np.zeros((*shape, *array.shape[1:]), array.dtype)
+            for name, array in self._data.source.items()
+        }
+        for place, step in enumerate(range(first, until)):
+            order = base.order(self._seed, np.asarray(step), self._batch_size, self._data.length)
+            for name, rows in self._data.rows(order).items():
+                window[name][place] = rows
+        return window
 
 
 Feed = Resident | Streamed
 
 
-def make(data: base.Arrays, mesh: Mesh, batch_size: int, seed: int) -> Feed:
-    """Returns the feed that suits the size of the data."""
-    kind = Resident if data.resident else Streamed
-    return kind(data, mesh, batch_size, seed)
+def make(data: base.Arrays, mesh: Mesh, batch_size: int, seed: int, longest: int) -> Feed:
+    """Returns the feed that suits the size of the data; a dispatch has at most `longest` steps."""
+    if data.resident:
+        return Resident(data, mesh, batch_size, seed)
+    return Streamed(data, mesh, batch_size, seed, longest)

@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
 import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 
-from sae_jax import errors, mesh as meshes
+from sae_jax import errors, mesh as meshes, types
 from sae_jax.data import base
 from sae_jax.train import checkpoint, evaluate, feed, progress, step, writer
 
 _INIT_EXAMPLES = 16_384
 _NORMALISER_EXAMPLES = 131_072
+_SOUNDNESS_EXAMPLES = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +108,7 @@ def program(task: Task, source: feed.Feed, like: step.State) -> Any:
             return take(carry[0], source.batch(payload, first, now))
 
         metrics = jax.eval_shape(lambda: body(state.step, (state, None))[1])
-        zeros = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), metrics)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
         return jax.lax.fori_loop(state.step, until, body, (state, zeros))
 
     where = jax.tree.map(lambda leaf: leaf.sharding, like)
@@ -138,9 +141,10 @@ def train(
       Preempted: `stop` said so.
     """
     plan = task.plan
-    source = feed.make(task.data, task.mesh, plan.batch_size, plan.seed)
+    source = feed.make(task.data, task.mesh, plan.batch_size, plan.seed, plan.log_every)
     run = program(task, source, state)
     evaluator = evaluate.Evaluator(task.method, task.mesh)
+    sound = _soundness(task)
     # Programs with collectives that pile up on several CPU devices can hang for ever.
     in_step = task.mesh.size > 1 and task.mesh.devices.flat[0].platform == "cpu"
     report = _Report(plan, rows, bar)
@@ -148,12 +152,15 @@ def train(
     try:
         while now < plan.num_steps:
             first, now = now, plan.next_stop(now, source.window)
-            state, metrics = run(state, source.payload(first, now), first, now)
+            following = plan.next_stop(now, source.window)
+            state, metrics = run(state, source.payload(first, now, following), first, now)
             report.add(now, metrics)
             stopping = stop() or checkpoints.preempted()
             evaluating = plan.due(plan.eval_every, now)
             saving = stopping or plan.due(plan.checkpoint_every, now)
             report.catch_up(until_last=not (evaluating or saving or in_step))
+            if (evaluating or saving) and not sound(state):
+                raise errors.DivergedError(_diverged(now, {}))
             if evaluating:
                 rows.write(now, _evaluate(task, evaluator, state))
             if saving:
@@ -207,6 +214,28 @@ def _evaluate(task: Task, evaluator: evaluate.Evaluator, state: step.State) -> d
     return numbers
 
 
+def _soundness(task: Task) -> Callable[[step.State], bool]:
+    """Returns what tells whether a state is worth keeping: it and its loss are finite.
+
+    The metrics of a step are of the state before it, so they say nothing of the state after it.
+    """
+    examples = base.first(task.data, min(task.plan.batch_size, _SOUNDNESS_EXAMPLES))
+    whole = meshes.replicated(task.mesh)
+    batch = jax.tree.map(lambda array: feed.put(np.asarray(array), whole), examples)
+
+    @functools.partial(jax.jit, out_shardings=whole)
+    def sound(state: step.State, batch: types.Batch) -> jax.Array:
+        numbers = (
+            state.params,
+            state.opt_state,
+            state.stats,
+            step.loss_terms(task.method, state, batch),
+        )
+        return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(numbers)]).all()
+
+    return lambda state: bool(sound(state, batch))
+
+
 def _initialiser(task: Task) -> Callable[..., step.State]:
     return lambda seed, normaliser, x: step.init(task.method, seed, normaliser, x)
 
@@ -219,7 +248,7 @@ def _init_arguments(task: Task, fit: bool) -> tuple[Any, ...]:
         count = min(count, data.length)
         order = base.order(task.plan.seed, np.asarray(0), count, data.length)
         parts = [data.rows(order[i : i + 4096]) for i in range(0, count, 4096)]
-        return [np.asarray(data.decode(jax.tree.map(jax.numpy.asarray, raw)).x) for raw in parts]
+        return [np.asarray(data.decode(jax.tree.map(jnp.asarray, raw)).x) for raw in parts]
 
     sample = examples(_INIT_EXAMPLES)
     fitting = (lambda: examples(_NORMALISER_EXAMPLES)) if fit else (lambda: sample)
@@ -229,7 +258,8 @@ def _init_arguments(task: Task, fit: bool) -> tuple[Any, ...]:
 
 def _diverged(now: int, numbers: dict[str, float]) -> str:
     terms = ", ".join(f"{name}={value:.4g}" for name, value in numbers.items() if "loss" in name)
+    what = f"the loss ({terms})" if terms else "the state, or its loss,"
     return (
-        f"the loss is not finite at step {now} ({terms}): lower config.optim.learning_rate or set "
+        f"{what} is not finite after step {now}: lower config.optim.learning_rate or set "
         "config.optim.clip_norm; no such state was saved, and checkpoints from before are kept"
     )

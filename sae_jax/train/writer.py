@@ -8,7 +8,10 @@ import contextlib
 import json
 import os
 from pathlib import Path
+import shutil
 from typing import Any
+
+from absl import logging
 
 from sae_jax import errors
 
@@ -72,22 +75,36 @@ class Silent:
 
 
 def read(path: Path) -> list[Row]:
-    """Returns the rows of a `metrics.jsonl`; a last row that was cut short is left out."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    """Returns the rows of a `metrics.jsonl`; a line that is no row, or half of one, is left out."""
+    return _rows(path)[0]
+
+
+def _rows(path: Path) -> tuple[list[Row], int]:
+    """Returns the rows of a file, and how many of its lines before the last are no rows."""
+    if not path.exists():
+        return [], 0
+    lines = path.read_text(errors="replace").splitlines()
+    rows, bad = [], 0
+    for place, line in enumerate(lines):
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
-            break
-    return rows
+            bad += place + 1 < len(lines)
+    return rows, bad
 
 
 def _keep_until(path: Path, step: int) -> None:
     """Rewrites the file without the rows after `step`, all at once."""
     if not path.exists():
+        if step:
+            logging.warning("%s is gone: the rows up to step %d are lost", path, step)
         return
-    kept = "".join(json.dumps(row) + "\n" for row in read(path) if row["step"] <= step)
-    replace(path, kept)
+    rows, bad = _rows(path)
+    if bad:
+        copy = path.with_name(path.name + ".damaged")
+        shutil.copy(path, copy)
+        logging.warning("%s: %d lines are no rows and are left out; see %s", path, bad, copy)
+    replace(path, "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step))
 
 
 def replace(path: Path, text: str) -> None:

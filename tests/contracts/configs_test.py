@@ -155,7 +155,7 @@ def _change(key, *value):
         (_change("loss.mse_mean", dict(weight=1.0, rho=0.1)), 'mse_mean has no "rho"'),
         (_change("loss.l1.valeu", 1.0), 'config.loss.l1 has no "valeu".*mean "value"'),
         (_change("loss.l1.name", "wramup"), 'config.loss.l1: .* "wramup".*mean "warmup"'),
-        (_change("loss.l1.warmup", 1.5), "config.loss.l1: 1.5 is no share of the run"),
+        (_change("loss.l1.warmup", 1.5), "config.loss.l1: 1.5 is no duration"),
         (_change("loss.l1", "0.1"), "config.loss.l1='0.1' is neither a number nor"),
         (_change("normaliser.name", "mean_nrom"), 'config.normaliser: .*mean "mean_norm"'),
         (_change("normaliser", dict(name="mean_norm", centr=True)), 'normaliser .*mean "centre"'),

@@ -27,6 +27,7 @@ def _one_line(result: subprocess.CompletedProcess, *said: str) -> None:
         ("--config.model.d_ase=7", ("d_ase", "d_sae")),
         ("--config.model.d_sae=many", ("d_sae", "many")),
         ("--config.num_steps=0", ("config.num_steps=0",)),
+        ("--config.keep_checkpoints=0", ("config.keep_checkpoints=0",)),
         ("--config.loss.l1=0.1", ("--config.loss.l1=0.1", "set one of its keys")),
         ("--config.loss.l1.name=warm", ('"warm"', '"warmup"')),
         ("--config.data.name=minst", ('"minst"', '"mnist"')),
@@ -68,15 +69,52 @@ def test_nan_in_the_data_names_the_example(program, tmp_path):
     _one_line(result, "example 417", "nan")
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(program, tmp_path):
+_DIVERGING = (DEBUG, "--config.optim.learning_rate.value=1e38", "--config.loss.l1.value=0.0")
+
+
+@pytest.mark.parametrize("num_steps", [1, 40])
+def test_a_state_that_is_not_finite_ends_the_run_and_is_never_saved(program, tmp_path, num_steps):
+    folder = tmp_path / "run"
     result = program(
         "experiments.main",
-        DEBUG,
-        "--config.optim.learning_rate.value=1e30",
-        "--config.num_steps=40",
-        f"--workdir={tmp_path / 'run'}",
+        *_DIVERGING,
+        *("--config.optim.learning_rate.warmup=0", "--config.optim.constraint=none"),
+        *("--config.checkpoint_every=1", "--config.log_every=1"),
+        *(f"--config.num_steps={num_steps}", f"--workdir={folder}"),
     )
     _one_line(result, "not finite", "config.optim.learning_rate")
+    assert [path.name for path in (folder / "checkpoints").glob("[0-9]*")] == []
+    assert not (folder / "DONE").exists()
+
+
+def test_the_remedy_for_a_loss_that_is_not_finite_can_be_set(program, tmp_path):
+    result = program(
+        "experiments.main", DEBUG, "--config.optim.clip_norm=1.0", f"--workdir={tmp_path / 'run'}"
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_data_that_changed_are_noticed_when_a_run_goes_on(program, tmp_path):
+    x = np.random.default_rng(0).random((600, 784), np.float32)
+    for name in ("train", "test"):
+        np.save(tmp_path / f"{name}.npy", x)
+    data = f'--config.data={{"name": "folder", "split": "train", "folder": "{tmp_path}"}}'
+    arguments = (DEBUG, data, f"--workdir={tmp_path / 'run'}")
+    assert program("experiments.main", *arguments).returncode == 0
+    (tmp_path / "run" / "DONE").unlink()
+    np.save(tmp_path / "train.npy", x[:500])
+    _one_line(program("experiments.main", *arguments), "train", "have changed", "600", "500")
+
+
+def test_a_config_that_raises_is_one_line(program, tmp_path):
+    config = tmp_path / "broken.py"
+    config.write_text("def get_config():\n    return nonesuch\n")
+    _one_line(program("experiments.main", f"--config={config}"), "nonesuch")
+
+
+def test_flags_of_several_processes_alone_are_refused(program, tmp_path):
+    result = program("experiments.main", DEBUG, "--processes=2", f"--workdir={tmp_path / 'run'}")
+    _one_line(result, "--distributed")
 
 
 # Becomes the program, after no file of it may grow past 100 kB.

@@ -85,8 +85,13 @@ def test_a_flipped_byte_in_a_checkpoint_is_found(program, undisturbed, tmp_path)
     data = bytearray(large.read_bytes())
     data[len(data) // 2] ^= 0x55
     large.write_bytes(data)
+    looked = program("experiments.evaluate", f"--workdir={folder}")
+    assert "is damaged" in looked.stderr
+    assert newest.is_dir(), "a program that only reads must move nothing"
     result = program("experiments.main", *ARGUMENTS, f"--workdir={folder}")
     assert result.returncode == 0, result.stderr
+    assert "is damaged" in result.stderr
+    assert (folder / "damaged" / "400").is_dir()
     assert resume.compare(undisturbed, folder) == []
 
 

@@ -1,3 +1,4 @@
+import json
 import pathlib
 import re
 import subprocess
@@ -248,3 +249,16 @@ def test_a_run_finished_with_other_settings_does_not_count(config_path, tmp_path
         log.write(f"{trials.PROMPT}{command} --config.num_steps=10\n")
     with pytest.raises(errors.UserError, match="other settings .*num_steps=10.*another --root"):
         trials.check_finished([trial])
+
+
+def test_a_run_finished_with_another_config_file_does_not_count(config_path, tmp_path):
+    trial = trials.make(config_path, "one", tmp_path)[0]
+    _done(trial)
+    saved = trial.workdir / "config.json"
+    saved.write_text(json.dumps({"lr": 1.0, "num_steps": 10**6}))
+    assert json.loads(trial.config["num_steps"]) != 10**6
+    with pytest.raises(errors.UserError, match="num_steps=1000000, now it is .*another --root"):
+        trials.check_finished([trial])
+    # A key that a flag after the "--" sets is that flag's, not the file's.
+    extra = trials.make(config_path, "one", tmp_path, extra=["--config.num_steps=1000000"])
+    trials.check_finished(extra)

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.activations import identity
 from sae_jax.metrics import fvu, mse
 from sae_jax.models import sae
@@ -106,7 +106,7 @@ def test_the_mean_is_summed_in_float64():
 
 
 def test_mean_norm_refuses_data_without_a_scale():
-    with pytest.raises(ValueError, match="every example is zero"):
+    with pytest.raises(errors.DataError, match="every example is zero"):
         normalise.MeanNorm().fit(lambda: [np.zeros((4, 8), np.float32)])
 
 

@@ -78,7 +78,7 @@ def test_every_value_is_a_finite_float_under_jit(name, kwargs, num_steps, expect
     ("name", "share", "steps"),
     [
         ("warmup", dict(value=1.0, warmup=0.1), dict(value=1.0, warmup=20)),
-        ("warmup", dict(value=1.0, warmup=1.0), dict(value=1.0, warmup=200)),
+        ("warmup", dict(value=1.0, warmup=0.5), dict(value=1.0, warmup=100.0)),
         (
             "linear",
             dict(start=1.0, end=2.0, begin=0.25, over=0.5),
@@ -104,8 +104,10 @@ def test_a_float_is_a_share_of_the_run(name, share, steps):
 
 
 def test_an_int_is_a_number_of_steps_even_if_it_is_1():
+    # A config's floats stay floats: 1.0 is one step as 1 is.
     assert _at(schedules.linear(10, start=0.0, end=1.0, over=1), 1) == 1.0
-    assert _at(schedules.linear(10, start=0.0, end=1.0, over=1.0), 1) == pytest.approx(0.1)
+    assert _at(schedules.linear(10, start=0.0, end=1.0, over=1.0), 1) == 1.0
+    assert _at(schedules.linear(10, start=0.0, end=1.0), 1) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
@@ -116,7 +118,7 @@ def test_a_share_that_cannot_be_is_refused(share):
         lambda: schedules.trapezoid(10, value=1.0, decay=share),
         lambda: schedules.step(10, value=1.0, factor=0.1, at=(share,)),
     ):
-        with pytest.raises(ValueError, match="is no share of the run"):
+        with pytest.raises(ValueError, match="is no duration"):
             make()
 
 
