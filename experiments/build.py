@@ -32,15 +32,12 @@ def task(config: ml_collections.ConfigDict) -> loop.Task:
     """
     values = plain(config)
     _check_keys(values)
+    _check_numbers(values)
     _check_evaluations(values["evals"])
     grid = _call("mesh", mesh.make, values["mesh"])
     train_data = data(values["data"])
     model = _model(values["model"], train_data.spec.d_in, values["num_steps"])
     plan = _call("config", loop.Plan, {name: values[name] for name in _fields(loop.Plan)})
-    _check_plan(plan)
-    for name in ("dead_after", "keep_checkpoints"):
-        if values[name] < 1:
-            raise errors.UserError(f"config.{name}={values[name]}: it must be 1 or more")
     return loop.Task(
         method=_method(values, model),
         data=train_data,
@@ -81,12 +78,15 @@ def modules_in(folder: str) -> list[str]:
 
 _SHARED = {"base", "fetch"}  # Files of a folder that are no component.
 _EVALUATION = ("split", "batch_size", "metrics")
+_LEAST = dict(seed=0, eval_every=0, checkpoint_every=0) | dict.fromkeys(
+    ("num_steps", "batch_size", "log_every", "dead_after", "keep_checkpoints"), 1
+)
 _GROUPS = ("data", "model", "loss", "normaliser", "optim", "evals", "mesh")
 
 
 def _check_keys(values: Group) -> None:
     """Raises for a key at the top that nothing reads, or that is not there."""
-    known = [*_fields(loop.Plan), "dead_after", "keep_checkpoints", *_GROUPS]
+    known = [*_LEAST, *_GROUPS]
     _refuse_unknown("", values, known)
     _refuse_missing("", values, known)
 
@@ -100,16 +100,13 @@ def _check_evaluations(evaluations: Group) -> None:
         )
 
 
-def _check_plan(plan: loop.Plan) -> None:
-    """Raises for a number of steps or examples that cannot be."""
-    least = dict(seed=0, num_steps=1, batch_size=1, log_every=1, eval_every=0, checkpoint_every=0)
-    for name, bound in least.items():
-        if getattr(plan, name) < bound:
-            raise errors.UserError(
-                f"config.{name}={getattr(plan, name)}: it must be {bound} or more"
-            )
-    if plan.seed >= 2**32:
-        raise errors.UserError(f"config.seed={plan.seed}: it must be below 2**32")
+def _check_numbers(values: Group) -> None:
+    """Raises for a number at the top that cannot be."""
+    for name, least in _LEAST.items():
+        if values[name] < least:
+            raise errors.UserError(f"config.{name}={values[name]}: it must be {least} or more")
+    if values["seed"] >= 2**32:
+        raise errors.UserError(f"config.seed={values['seed']}: it must be below 2**32")
 
 
 def _method(values: Group, model: Any) -> step.Method:

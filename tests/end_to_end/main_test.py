@@ -75,7 +75,7 @@ def test_another_config_in_the_same_folder_is_an_error_that_names_the_difference
     assert "Traceback" not in result.stderr
 
 
-def test_without_a_workdir_the_run_lies_under_runs(program, finished, monkeypatch):
+def test_without_a_workdir_the_run_lies_under_runs():
     from experiments import workdir
 
     assert workdir.default("configs/sparse_mnist.py:debug").parent.name == "sparse_mnist-debug"
