@@ -17,6 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.keep_checkpoints = 2
 
     config.data = ml_collections.ConfigDict()
+    config.corruption = ml_collections.ConfigDict(dict(name="none"))
     config.model = ml_collections.ConfigDict()
     config.loss = ml_collections.ConfigDict()
     config.normaliser = ml_collections.ConfigDict(dict(name="none"))

@@ -10,14 +10,17 @@ import difflib
 import functools
 import importlib
 import inspect
+import math
 import pkgutil
 from types import ModuleType
 from typing import Any
 
+import jax
 import ml_collections
+import numpy as np
 
 from sae_jax import errors, losses, mesh
-from sae_jax.ops import normalise, schedule
+from sae_jax.ops import corrupt, normalise, schedule
 from sae_jax.optim import constraints, optimizers, schedules
 from sae_jax.train import evaluate, loop, step
 
@@ -36,10 +39,12 @@ def task(config: ml_collections.ConfigDict) -> loop.Task:
     _check_evaluations(values["evals"])
     grid = _call("mesh", mesh.make, values["mesh"])
     train_data = data(values["data"])
-    model = _model(values["model"], train_data.spec.d_in, values["num_steps"])
+    spec = train_data.spec
+    _check_targets(values["normaliser"], spec)
+    model = _model(values["model"], spec, values["num_steps"])
     plan = _call("config", loop.Plan, {name: values[name] for name in _fields(loop.Plan)})
     return loop.Task(
-        method=_method(values, model),
+        method=_method(values, model, spec.grid),
         data=train_data,
         evaluations={
             name: _evaluation(f"evals.{name}", group, values["data"])
@@ -76,12 +81,13 @@ def modules_in(folder: str) -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in _SHARED)
 
 
-_SHARED = {"base", "fetch"}  # Files of a folder that are no component.
+_SHARED = {"base", "fetch", "layers"}  # Files of a folder that are no component.
 _EVALUATION = ("split", "batch_size", "metrics")
+_ANY_EVALUATION = (*_EVALUATION, "corruption")
 _LEAST = dict(seed=0, eval_every=0, checkpoint_every=0) | dict.fromkeys(
     ("num_steps", "batch_size", "log_every", "dead_after", "keep_checkpoints"), 1
 )
-_GROUPS = ("data", "model", "loss", "normaliser", "optim", "evals", "mesh")
+_GROUPS = ("data", "corruption", "model", "loss", "normaliser", "optim", "evals", "mesh")
 
 
 def _check_keys(values: Group) -> None:
@@ -109,7 +115,16 @@ def _check_numbers(values: Group) -> None:
         raise errors.UserError(f"config.seed={values['seed']}: it must be below 2**32")
 
 
-def _method(values: Group, model: Any) -> step.Method:
+def _check_targets(normaliser: Group, spec: Any) -> None:
+    """Raises where inputs are brought to a scale that means nothing for targets of other shape."""
+    if spec.target_shape is not None and normaliser != {"name": "none"}:
+        raise errors.UserError(
+            f"config.normaliser: the targets of {spec.name} are no examples of it: set "
+            'config.normaliser.name="none"'
+        )
+
+
+def _method(values: Group, model: Any, grid: tuple[int, ...] | None) -> step.Method:
     num_steps = values["num_steps"]
     name, kwargs = _split_name("optim", values["optim"])
     _refuse_missing("optim", kwargs, ["learning_rate"])
@@ -135,18 +150,50 @@ def _method(values: Group, model: Any) -> step.Method:
         learning_rate=learning_rate,
         normaliser=_call("normaliser", normaliser, normaliser_kwargs),
         dead_after=values["dead_after"],
+        corruption=_corruption("corruption", values["corruption"], grid),
     )
 
 
-def _model(group: Group, d_in: int, num_steps: int) -> Any:
+def _corruption(where: str, group: Group, grid: tuple[int, ...] | None) -> corrupt.Corruption:
+    """Returns the corruption that a group names; "none" is none."""
+    name, kwargs = _split_name(where, group)
+    functions = _functions(corrupt)
+    if name == "none":
+        _refuse_unknown(where, kwargs, [])
+        return corrupt.Corruption()
+    of = _pick(where, {**functions, "none": None}, name)
+    knobs = list(inspect.signature(of).parameters)[3:]
+    _refuse_unknown(where, kwargs, knobs)
+    _refuse_missing(where, kwargs, [k for k in knobs if _is_needed(of, k)])
+    of = functools.partial(of, **kwargs)
+    try:
+        if grid is not None:
+            x = jax.ShapeDtypeStruct((math.prod(grid),), np.float32)
+            jax.eval_shape(lambda key, x: of(key, x, grid), jax.random.key(0), x)
+    except (TypeError, ValueError) as error:
+        raise errors.UserError(f"config.{where}: {error}") from error
+    return corrupt.Corruption(of, grid)
+
+
+def _model(group: Group, spec: Any, num_steps: int) -> Any:
     name, kwargs = _split_name("model", group)
     model = _module("model", "models", name).Model
+    fields = _fields(model)
     for key, value in kwargs.items():
         if key == "activation":
             kwargs[key] = _activation(value, num_steps)
         elif isinstance(value, dict):
             kwargs[key] = _number(f"model.{key}", value, num_steps)
-    return _call("model", functools.partial(model, d_in=d_in), kwargs, taken=("d_in",))
+        elif isinstance(value, list):
+            kwargs[key] = tuple(value)
+    if spec.d_out != spec.d_in and "d_out" not in fields:
+        raise errors.UserError(
+            f'config.model: "{name}" reconstructs its input; {spec.name} asks for {spec.d_out} '
+            f"numbers from {spec.d_in}"
+        )
+    known = dict(d_in=spec.d_in, d_out=spec.d_out, grid=spec.grid)
+    given = {key: value for key, value in known.items() if key in fields}
+    return _call("model", functools.partial(model, **given), kwargs, taken=tuple(given))
 
 
 def _activation(group: Group, num_steps: int) -> Any:
@@ -166,13 +213,18 @@ def _term(name: str, value: Any, num_steps: int) -> step.Term:
     of = _pick("loss", losses_by_name(), name)
     if not isinstance(value, dict) or "name" in value:
         return step.Term(of, _number(f"loss.{name}", value, num_steps))
-    knobs = dict(value)
+    knobs = {
+        key: _number(f"loss.{name}.{key}", knob, num_steps)
+        if isinstance(knob, dict) and key != "weight"
+        else knob
+        for key, knob in value.items()
+    }
     _refuse_missing(f"loss.{name}", knobs, ["weight"])
     weight = _number(f"loss.{name}.weight", knobs.pop("weight"), num_steps)
     allowed = [
         key
         for key, parameter in inspect.signature(of).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and key != "model"
     ]
     _refuse_unknown(f"loss.{name}", knobs, [*allowed, "weight"])
     return step.Term(functools.partial(of, **knobs), weight)
@@ -190,13 +242,32 @@ def _number(where: str, value: Any, num_steps: int) -> schedule.Number:
 
 
 def _evaluation(where: str, group: Group, data_group: Group) -> evaluate.Evaluation:
-    _refuse_unknown(where, group, _EVALUATION)
+    _refuse_unknown(where, group, _ANY_EVALUATION)
     _refuse_missing(where, group, _EVALUATION)
+    measured = data({**data_group, "split": group["split"]})
+    corruption = {"corruption": {"name": "none"}, **group}["corruption"]
     return evaluate.Evaluation(
-        data=data({**data_group, "split": group["split"]}),
-        metrics={name: _module(f"{where}.metrics", "metrics", name) for name in group["metrics"]},
+        data=measured,
+        metrics=dict(_metric(f"{where}.metrics", metric) for metric in group["metrics"]),
         batch_size=group["batch_size"],
+        corruption=_corruption(f"{where}.corruption", corruption, measured.spec.grid),
     )
+
+
+def _metric(where: str, value: Any) -> tuple[str, evaluate.Metric]:
+    """Returns name and metric from a name, or from `dict(name=..., **knobs)`."""
+    name, knobs = _split_name(where, {"name": value} if isinstance(value, str) else value)
+    module = _module(where, "metrics", name)
+    allowed = [key for key in list(inspect.signature(module.sums).parameters)[3:] if key != "model"]
+    _refuse_unknown(where, knobs, allowed)
+    _refuse_missing(where, knobs, [key for key in allowed if _is_needed(module.sums, key)])
+    return name, evaluate.Metric(functools.partial(module.sums, **knobs), module.finish)
+
+
+def _is_needed(function: Callable[..., Any], parameter: str) -> bool:
+    """Returns whether a parameter has no default."""
+    default = inspect.signature(function).parameters[parameter].default
+    return default is inspect.Parameter.empty
 
 
 def _call(where: str, make: Callable[..., Any], kwargs: Group, taken: tuple[str, ...] = ()) -> Any:
@@ -204,7 +275,7 @@ def _call(where: str, make: Callable[..., Any], kwargs: Group, taken: tuple[str,
     parameters = inspect.signature(make).parameters
     allowed = [name for name in parameters if name not in (*taken, "parent", "name")]
     _refuse_unknown(where, kwargs, allowed)
-    needed = [n for n in allowed if parameters[n].default is inspect.Parameter.empty]
+    needed = [name for name in allowed if _is_needed(make, name)]
     _refuse_missing(where, kwargs, needed)
     try:
         return make(**kwargs)

@@ -34,13 +34,17 @@ def view(folder: Path, task: loop.Task, state: step.State) -> figures.Run:
         name: evaluator.totals(name, evaluation, state)
         for name, evaluation in task.evaluations.items()
     }
-    data = next(iter(task.evaluations.values())).data if task.evaluations else task.data
-    examples = base.first(data, figures.EXAMPLES)
+    if task.evaluations:
+        examples = next(iter(task.evaluations.values())).first(figures.EXAMPLES)
+    else:
+        examples = base.first(task.data, figures.EXAMPLES)
     return figures.Run(
         folder=folder,
-        spec=task.data.spec,
+        task=task,
+        state=state,
         params=evaluator.gathered(state.params),
         totals=totals,
+        input=np.asarray(examples.x),
         target=np.asarray(examples.target),
         output=evaluator.outputs(state, examples),
     )

@@ -61,11 +61,15 @@ class Output:
       x_hat: `[batch, ...]`, the reconstruction of the target.
       codes: `[batch, d_sae]`, the latents after the activation.
       pre: `[batch, d_sae]`, the latents before the activation.
+      extras: what single terms and metrics need besides, by name; the model's docstring lists them.
+        "logits" `[batch, ...]`, what a sigmoid at the output was applied to, is there in every
+        model that ends in one.
     """
 
     x_hat: jax.Array
     codes: jax.Array
     pre: jax.Array
+    extras: dict[str, Any] = flax.struct.field(default_factory=dict)
 
 
 def mask(batch: Batch) -> jax.Array:

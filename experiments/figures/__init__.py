@@ -18,7 +18,7 @@ import numpy as np
 
 from sae_jax import types
 from sae_jax.data import base
-from sae_jax.train import evaluate, writer
+from sae_jax.train import evaluate, loop, step, writer
 
 EXAMPLES = 14
 
@@ -29,19 +29,33 @@ class Run:
 
     Attributes:
       folder: where it is kept.
-      spec: of its data.
-      params: parameters, NumPy arrays.
+      task: what was trained, and on what.
+      state: as it was saved last.
+      params: parameters, whole, NumPy arrays.
       totals: sums of the metrics, for each evaluation.
-      target: `[EXAMPLES, d]`, the first examples of the first evaluation.
+      input: `[EXAMPLES, d_in]`, the first examples of the first evaluation, as the model sees them.
+      target: `[EXAMPLES, d_out]`, what it was to make of them.
       output: of the model for them, NumPy arrays, in the scale of the data.
     """
 
     folder: Path
-    spec: base.Spec
-    params: dict[str, np.ndarray]
+    task: loop.Task
+    state: step.State
+    params: dict[str, Any]
     totals: dict[str, evaluate.Totals]
+    input: np.ndarray
     target: np.ndarray
     output: types.Output
+
+    @property
+    def spec(self) -> base.Spec:
+        """What is known of its data."""
+        return self.task.data.spec
+
+    @functools.cached_property
+    def evaluator(self) -> evaluate.Evaluator:
+        """What encodes other data: `run.evaluator.encoded(run.state, data)`."""
+        return evaluate.Evaluator(self.task.method, self.task.mesh)
 
     @functools.cached_property
     def rows(self) -> list[writer.Row]:

@@ -17,12 +17,18 @@ def rows(run: figures.Run) -> dict[str, Any] | None:
     """Returns images `[count, height, width]` and how often each latent is active."""
     shape = run.spec.image_shape
     totals = next(iter(run.totals.values()), {})
-    if shape is None or "w_dec" not in run.params or "density" not in totals:
+    if shape is None or "density" not in totals or not _rows_are_images(run):
         return None
     share = density.density(totals["density"])
     order = np.argsort(-share, kind="stable")[: _SIDE**2]
     images = run.params["w_dec"][order].reshape(-1, *shape).mean(axis=-1)
     return {"images": images, "share": share[order]}
+
+
+def _rows_are_images(run: figures.Run) -> bool:
+    """Returns whether each latent has one row of pixels: not so in a deep decoder."""
+    w_dec = run.params.get("w_dec")
+    return w_dec is not None and w_dec.shape == (run.output.codes.shape[-1], run.spec.d_in)
 
 
 def draw(rows: dict[str, Any], figure: Figure) -> None:

@@ -4,7 +4,7 @@ A batch is a function of (seed, step), so there is no loader whose state must be
 this folder ends in `load(split, **kwargs) -> Arrays`; a file name is what `config.data.name` names.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import dataclasses
 import re
 from typing import Any
@@ -26,18 +26,33 @@ class Spec:
       name: of the data set.
       split: which part of it, in the words of the config: "train", "train[:55000]".
       shape: of one example.
-      image_shape: `(height, width, channels)` if one example, reshaped, is a picture. Or None.
+      grid: what one example, reshaped, is: `(height, width, channels)` for a picture, `(length,
+        channels)` for a series, `(frames, height, width, channels)` for a film. None: its numbers
+        have no neighbours.
+      target_shape: of what is to be reconstructed, where that is not the example itself.
     """
 
     name: str
     split: str
     shape: tuple[int, ...]
-    image_shape: tuple[int, int, int] | None = None
+    grid: tuple[int, ...] | None = None
+    target_shape: tuple[int, ...] | None = None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """`(height, width, channels)` if an example is a picture, or None."""
+        grid = self.grid
+        return (grid[0], grid[1], grid[2]) if grid is not None and len(grid) == 3 else None
 
     @property
     def d_in(self) -> int:
         """Numbers in one example."""
         return int(np.prod(self.shape))
+
+    @property
+    def d_out(self) -> int:
+        """Numbers in one reconstruction."""
+        return self.d_in if self.target_shape is None else int(np.prod(self.target_shape))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +64,7 @@ class Arrays:
       x: `[n, *spec.shape]`, of any number type; integers are divided by `scale`.
       label: int32 `[n]` or None.
       scale: what an integer is divided by: 255 makes pixels go from 0 to 1.
+      y: `[n, *spec.target_shape]`, what is to be reconstructed, scaled as `x`. None: `x` itself.
       resident_bytes: up to this size the whole array is put on the device once; a larger one is
         read on the host, batch by batch.
     """
@@ -57,6 +73,7 @@ class Arrays:
     x: np.ndarray
     label: np.ndarray | None = None
     scale: float = 255.0
+    y: np.ndarray | None = None
     resident_bytes: int = 2**30
 
     def __post_init__(self) -> None:
@@ -65,12 +82,19 @@ class Arrays:
             raise errors.DataError(
                 f"{self.spec.name}: examples have shape {self.x.shape[1:]}, not {self.spec.shape}"
             )
-        if self.label is not None and len(self.label) != len(self.x):
+        for what, array in (("labels", self.label), ("targets", self.y)):
+            if array is not None and len(array) != len(self.x):
+                raise errors.DataError(
+                    f"{self.spec.name}: {len(self.x)} examples but {len(array)} {what}"
+                )
+        target_shape = self.spec.target_shape or self.spec.shape
+        if self.y is not None and self.y.shape[1:] != target_shape:
             raise errors.DataError(
-                f"{self.spec.name}: {len(self.x)} examples but {len(self.label)} labels"
+                f"{self.spec.name}: targets have shape {self.y.shape[1:]}, not {target_shape}"
             )
-        if np.issubdtype(self.x.dtype, np.floating):
-            _refuse_nan(self)
+        for what, array in (("", self.x), ("of the target ", self.y)):
+            if array is not None and np.issubdtype(array.dtype, np.floating):
+                _refuse_nan(self.spec, array, what)
 
     @property
     def length(self) -> int:
@@ -80,12 +104,13 @@ class Arrays:
     @property
     def resident(self) -> bool:
         """Whether the whole array lives on the device."""
-        return self.x.nbytes <= self.resident_bytes
+        return sum(array.nbytes for array in self.source.values()) <= self.resident_bytes
 
     @property
     def source(self) -> dict[str, np.ndarray]:
         """The raw arrays, one row an example."""
-        return {"x": self.x} if self.label is None else {"x": self.x, "label": self.label}
+        arrays = {"x": self.x, "y": self.y, "label": self.label}
+        return {name: array for name, array in arrays.items() if array is not None}
 
     def rows(self, index: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the raw examples at `index`, read on the host."""
@@ -93,10 +118,13 @@ class Arrays:
 
     def decode(self, raw: dict[str, jax.Array]) -> types.Batch:
         """Turns raw examples into what a model sees; runs on the device."""
-        x = raw["x"]
-        if jnp.issubdtype(x.dtype, jnp.integer):
-            x = x.astype(jnp.float32) / self.scale
-        return types.Batch(x=x.astype(jnp.float32), label=raw.get("label"))
+
+        def scaled(array: jax.Array) -> jax.Array:
+            whole = jnp.issubdtype(array.dtype, jnp.integer)
+            return array.astype(jnp.float32) / (self.scale if whole else 1.0)
+
+        y = scaled(raw["y"]) if "y" in raw else None
+        return types.Batch(x=scaled(raw["x"]), y=y, label=raw.get("label"))
 
     def at(self, source: dict[str, jax.Array], index: jax.Array) -> types.Batch:
         """Returns the examples at `index` of a `source` that lies on the device."""
@@ -128,6 +156,15 @@ def order(seed: int, step: Any, batch_size: int, n: int) -> Any:
     return permute.at(keys, place, n).astype(xp.int32)
 
 
+def shuffled(n: int, seed: int) -> np.ndarray:
+    """Returns the rows 0..n-1, int64 `[n]`, in an order that `seed` alone decides.
+
+    For the split of a data set that has no official one; NumPy's own generators may change.
+    """
+    keys = permute.round_keys(seed, 0)
+    return permute.at(keys, np.arange(n, dtype=np.uint32), n).astype(np.int64)
+
+
 def parse_split(split: str) -> tuple[str, slice]:
     """Returns name and rows of "train", "train[:55000]", "test[100:200]", "train[-10%:]"."""
     match = re.fullmatch(r"(\w+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?", split)
@@ -153,7 +190,7 @@ def from_splits(
     name: str,
     split: str,
     splits: dict[str, tuple[np.ndarray, np.ndarray | None]],
-    image_shape: tuple[int, int, int] | None = None,
+    grid: tuple[int, ...] | None = None,
     scale: float = 255.0,
 ) -> Arrays:
     """Cuts `split` out of whole splits `{"train": (x, label), ...}` and flattens each example."""
@@ -165,19 +202,41 @@ def from_splits(
     if len(x) == 0:
         raise errors.DataError(f'split "{split}" of {name} is empty')
     label = None if label is None else cut(label, rows).astype(np.int32)
-    return Arrays(Spec(name, split, x.shape[1:], image_shape), x, label, scale)
+    return Arrays(Spec(name, split, x.shape[1:], grid), x, label, scale)
 
 
-def _refuse_nan(data: Arrays) -> None:
+def of_classes(data: Arrays, classes: Sequence[int]) -> Arrays:
+    """Returns the examples whose label is one of `classes`, in their order; all if there are none.
+
+    Raises:
+      DataError: no example has such a label.
+    """
+    if not len(classes):
+        return data
+    if data.label is None:
+        raise errors.DataError(f"{data.spec.name} has no labels: leave out data.classes")
+    chosen = np.isin(data.label, classes)
+    if not chosen.any():
+        known = ", ".join(map(str, np.unique(data.label)))
+        raise errors.DataError(
+            f"no example of {data.spec.name} ({data.spec.split}) is of the classes "
+            f"{tuple(classes)}: it has {known}"
+        )
+    y = None if data.y is None else data.y[chosen]
+    return dataclasses.replace(data, x=data.x[chosen], y=y, label=data.label[chosen])
+
+
+def _refuse_nan(spec: Spec, array: np.ndarray, what: str) -> None:
     """Raises for the first number that is NaN or infinite, reading a large array part by part."""
-    rows_at_once = max(1, 2**26 // max(1, data.x[:1].nbytes))
-    for start in range(0, data.length, rows_at_once):
-        finite = np.isfinite(data.x[start : start + rows_at_once]).reshape(-1, data.spec.d_in)
+    rows_at_once = max(1, 2**26 // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows_at_once):
+        part = array[start : start + rows_at_once]
+        finite = np.isfinite(part).reshape(len(part), -1)
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
             raise errors.DataError(
-                f"{data.spec.name} ({data.spec.split}): example {start + row}, number {column} is "
-                f"{data.x[start + row].reshape(-1)[column]}: repair or leave out that example"
+                f"{spec.name} ({spec.split}): example {start + row}, number {column} {what}is "
+                f"{part[row].reshape(-1)[column]}: repair or leave out that example"
             )
 
 
@@ -188,8 +247,9 @@ def fingerprint(data: Arrays) -> dict[str, Any]:
     """
     rows = slice(None, None, 1 if data.x.nbytes <= 2**28 else max(1, data.length // 4096))
     checksum = zlib.crc32(np.ascontiguousarray(data.x[rows]).tobytes())
-    if data.label is not None:
-        checksum = zlib.crc32(np.ascontiguousarray(data.label[rows]).tobytes(), checksum)
+    for array in (data.label, data.y):
+        if array is not None:
+            checksum = zlib.crc32(np.ascontiguousarray(array[rows]).tobytes(), checksum)
     return {
         "examples": data.length,
         "shape": list(data.spec.shape),

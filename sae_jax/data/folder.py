@@ -32,7 +32,7 @@ def load(split: str, folder: str, scale: float = 255.0) -> base.Arrays:
     if label_path.is_file():
         label, _ = _read(label_path)
     _check(path, x, label)
-    return base.from_splits(path.name, split, {part: (x, label)}, _image_shape(x), scale)
+    return base.from_splits(path.name, split, {part: (x, label)}, _grid(x), scale)
 
 
 def _find(folder: pathlib.Path, part: str) -> pathlib.Path:
@@ -95,7 +95,7 @@ def _check(path: pathlib.Path, x: np.ndarray, label: np.ndarray | None) -> None:
         )
 
 
-def _image_shape(x: np.ndarray) -> tuple[int, int, int] | None:
+def _grid(x: np.ndarray) -> tuple[int, int, int] | None:
     """Returns `(height, width, channels)` if the examples are pictures."""
     if x.ndim == 3:
         return (x.shape[1], x.shape[2], 1)

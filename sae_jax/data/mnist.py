@@ -1,6 +1,6 @@
 """MNIST: 70,000 handwritten digits of 28 x 28 grey pixels (LeCun, Cortes & Burges 1998)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import hashlib
 import io
 import pathlib
@@ -29,14 +29,15 @@ _PICKLE_GLOBALS = {
 }
 
 
-def load(split: str, folder: str = "") -> base.Arrays:
+def load(split: str, folder: str = "", classes: Sequence[int] = ()) -> base.Arrays:
     """Returns MNIST: "train" of 60,000 or "test" of 10,000 examples, or rows of them.
 
     Args:
       split: such as "train[:55000]".
       folder: with the four idx files, plain or .gz. Empty: the cache, or else they are fetched.
+      classes: digits to keep, after the split was cut. Empty: all.
     """
-    return from_idx("mnist", split, fetch.files(RECIPE, folder))
+    return base.of_classes(from_idx("mnist", split, fetch.files(RECIPE, folder)), classes)
 
 
 def from_idx(name: str, split: str, files: fetch.Files) -> base.Arrays:

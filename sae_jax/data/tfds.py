@@ -36,8 +36,8 @@ def load(
     if len(x) == 0:
         raise errors.DataError(f'split "{split}" of {dataset} is empty')
     shape = x.shape[1:]
-    image_shape = shape if len(shape) == 3 and shape[2] in (1, 3, 4) else None
-    spec = base.Spec(dataset, split, (int(np.prod(shape)),), image_shape)
+    grid = shape if len(shape) == 3 and shape[2] in (1, 3, 4) else None
+    spec = base.Spec(dataset, split, (int(np.prod(shape)),), grid)
     return base.Arrays(spec, x.reshape(len(x), -1), label, scale)
 
 

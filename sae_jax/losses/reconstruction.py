@@ -1,8 +1,11 @@
 """How far a reconstruction is from its target."""
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
+from sae_jax.ops import bernoulli
 
 
 def mse_sum(
@@ -23,3 +26,112 @@ def mse_mean(
     """Returns the squared error of each example, averaged over d."""
     del params, context
     return ((batch.target - output.x_hat) ** 2).mean(axis=-1)
+
+
+def huber(
+    params: types.PyTree,
+    batch: types.Batch,
+    output: types.Output,
+    context: types.Context,
+    *,
+    delta: float = 1.0,
+) -> Float[Array, " batch"]:
+    """Returns Huber's loss of each example, summed over d (Huber 1964).
+
+    `r^2 / 2` where the residual r is within `delta`, `delta (|r| - delta / 2)` beyond it.
+
+    Args:
+      params: not read.
+      batch: its target is read.
+      output: its reconstruction is read.
+      context: not read.
+      delta: in units of the model's input.
+    """
+    del params, context
+    size = jnp.abs(batch.target - output.x_hat)
+    return jnp.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta)).sum(axis=-1)
+
+
+def bce(
+    params: types.PyTree, batch: types.Batch, output: types.Output, context: types.Context
+) -> Float[Array, " batch"]:
+    """Returns the binary cross-entropy of each example, in nats, summed over d.
+
+    `-sum_j t_j log x_hat_j + (1 - t_j) log(1 - x_hat_j)` for targets t between 0 and 1, computed
+    from the logits; it is 0 at best only where every t is 0 or 1. Needs a model with
+    `output="sigmoid"`.
+    """
+    del params, context
+    return bernoulli.cross_entropy(batch.target, _logits("bce", output)).sum(axis=-1)
+
+
+def emphasised(
+    params: types.PyTree,
+    batch: types.Batch,
+    output: types.Output,
+    context: types.Context,
+    *,
+    alpha: float = 1.0,
+    beta: float = 0.5,
+    of: str = "mse",
+) -> Float[Array, " batch"]:
+    """Returns a loss that weighs corrupted numbers apart, summed over d (Vincent et al. 2010, 4.5).
+
+    `alpha sum_{j corrupted} l_j + beta sum_{j untouched} l_j`; a number is corrupted where the
+    model's input differs from the target.
+
+    Args:
+      params: not read.
+      batch: input and target.
+      output: its reconstruction, or logits, are read.
+      context: not read.
+      alpha: weight of corrupted numbers.
+      beta: weight of the others.
+      of: what l is: "mse", the squared error, or "bce", the binary cross-entropy.
+    """
+    del params, context
+    if of not in ("mse", "bce"):
+        raise ValueError(f'emphasised: of="{of}": choose from mse, bce')
+    if of == "bce":
+        each = bernoulli.cross_entropy(batch.target, _logits("emphasised", output))
+    else:
+        each = (batch.target - output.x_hat) ** 2
+    return (jnp.where(batch.x != batch.target, alpha, beta) * each).sum(axis=-1)
+
+
+def layerwise(
+    params: types.PyTree,
+    batch: types.Batch,
+    output: types.Output,
+    context: types.Context,
+    *,
+    steps: int = 1000,
+) -> Float[Array, " batch"]:
+    """Returns the squared error, summed over the width, of one layer's own reconstruction.
+
+    The first `steps` steps are the first layer's, the next the second layer's, and so on; the last
+    layer keeps what is left. Greedy layer-wise pretraining (Bengio et al. 2007): give this term the
+    weight 1 and then 0, and the loss of the whole model 0 and then 1. Needs `mlp` with
+    `layerwise=True`.
+
+    Args:
+      params: not read.
+      batch: not read.
+      output: its extras "layer_input" and "layer_output" are read.
+      context: its step is read.
+      steps: of each layer.
+    """
+    del params, batch
+    if "layer_input" not in output.extras:
+        raise ValueError(
+            "layerwise needs a model that reconstructs its layers: mlp, layerwise=True"
+        )
+    pairs = zip(output.extras["layer_input"], output.extras["layer_output"], strict=True)
+    each = jnp.stack([((seen - made) ** 2).sum(axis=-1) for seen, made in pairs])
+    return each[jnp.minimum(context.step // steps, len(each) - 1)]
+
+
+def _logits(term: str, output: types.Output) -> jax.Array:
+    if "logits" not in output.extras:
+        raise ValueError(f'{term} needs a model that ends in a sigmoid: set model.output="sigmoid"')
+    return output.extras["logits"]

@@ -2,9 +2,17 @@
 
 A model is a linen module whose call is `model(x, context) -> types.Output` on a `[batch, d_in]` in
 the model's own scale. Parameters are a dict of arrays under the field's names (`w_enc`, `w_dec`,
-`b_enc`, `b_dec`); what a forward pass carries on besides (a running threshold) is its `stats`.
+`b_enc`, `b_dec`; other layers in dicts of their own); what a forward pass carries on besides (a
+running threshold) is its `stats`. The file's `LATENT_AXES` names the axis that counts latents, for
+each parameter that has one. What a model must know of its data, it has as a field: `d_in`, numbers
+in an example; `d_out`, numbers in a reconstruction, if it can give others than it takes; `grid`,
+what an example, reshaped, is.
 """
 
+from collections.abc import Callable
+import dataclasses
+import functools
+import inspect
 from typing import Any
 
 from flax import linen as nn
@@ -15,6 +23,47 @@ from sae_jax import types
 
 Params = dict[str, Any]
 Stats = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """A model with its parameters, for terms and metrics that one forward pass does not serve.
+
+    Attributes:
+      encode: `[batch, d_in] -> codes [batch, d_sae]`, as when nothing is trained; `x` is in the
+        scale of the batch that comes with it.
+      call: `(method, *args)`, a method of the model's class; in the model's scale.
+    """
+
+    encode: Callable[[jax.Array], jax.Array]
+    call: Callable[..., Any]
+
+
+def bind(
+    model: nn.Module,
+    params: Params,
+    stats: Stats,
+    context: types.Context,
+    rescale: Callable[[jax.Array], jax.Array] = lambda x: x,
+) -> Bound:
+    """Returns a model bound to its parameters; `rescale` brings an `x` into the model's scale."""
+    at_rest = dataclasses.replace(context, train=False)
+
+    def encode(x: jax.Array) -> jax.Array:
+        return forward(model, params, stats, rescale(x), at_rest)[0].codes
+
+    def call(method: str, *args: Any) -> Any:
+        if not hasattr(model, method):
+            raise ValueError(f"{type(model).__name__} has no {method}: choose another model")
+        return model.apply({"params": params, "stats": stats}, *args, method=method)
+
+    return Bound(encode, call)
+
+
+def supply(function: Callable[..., Any], model: Bound) -> Callable[..., Any]:
+    """Returns `function` with the model it asks for, if it asks by a parameter `model`."""
+    asks = "model" in inspect.signature(function).parameters
+    return functools.partial(function, model=model) if asks else function
 
 
 def init(model: nn.Module, key: jax.Array, x: jax.Array) -> tuple[Params, Stats]:

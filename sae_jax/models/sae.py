@@ -72,9 +72,9 @@ class SparseAutoencoder(nn.Module):
         pre = linear.encode(x, centre, w_enc, b_enc)
         codes = self.activation(pre, context)
         x_hat = codes @ w_dec + b_dec[None]
-        if self.output == "sigmoid":
-            x_hat = jax.nn.sigmoid(x_hat)
-        return types.Output(x_hat=x_hat, codes=codes, pre=pre)
+        if self.output == "identity":
+            return types.Output(x_hat=x_hat, codes=codes, pre=pre)
+        return types.Output(jax.nn.sigmoid(x_hat), codes, pre, extras={"logits": x_hat})
 
     def _rows(self, key: Array, shape: tuple[int, int]) -> Array:
         if self.weights == "uniform":

@@ -3,18 +3,30 @@
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 
 from sae_jax import mesh as meshes, types
 from sae_jax.data import base
+from sae_jax.models import base as models
+from sae_jax.ops import corrupt
 from sae_jax.train import feed, step
 
 Totals = dict[str, dict[str, np.ndarray]]
+
+
+class Metric(NamedTuple):
+    """One metric, its knobs bound: what a batch adds, and what the totals mean.
+
+    `sums` takes `(batch, output, reference)`, and, if it asks for it, `model` by keyword.
+    """
+
+    sums: Callable[..., Any]
+    finish: Callable[[Any], dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +35,29 @@ class Evaluation:
 
     Attributes:
       data: the split.
-      metrics: modules of `sae_jax.metrics`, by name.
+      metrics: by name.
       batch_size: rows at once; no number depends on it.
+      corruption: what is done to the examples; always the same to the same row.
     """
 
     data: base.Arrays
-    metrics: Mapping[str, ModuleType]
+    metrics: Mapping[str, Metric]
     batch_size: int
+    corruption: corrupt.Corruption = corrupt.Corruption()
+
+    def batch(self, raw: dict[str, jax.Array], row: jax.Array) -> types.Batch:
+        """Returns raw examples as a model sees them; `row`, int32 `[batch]`, fixes their noise."""
+        batch = self.data.decode(raw)
+        if self.corruption.of is None:
+            return batch
+        keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(0)))(row)
+        return self.corruption(keys, batch)
+
+    def first(self, count: int) -> types.Batch:
+        """Returns the first examples, at most `count`, as a model sees them."""
+        row = np.arange(min(count, self.data.length))
+        raw = {name: jnp.asarray(array) for name, array in self.data.rows(row).items()}
+        return jax.jit(self.batch)(raw, jnp.asarray(row, jnp.int32))
 
 
 class Evaluator:
@@ -49,8 +77,11 @@ class Evaluator:
         reference = _first_mean(evaluation)
         for index, mask in base.batches(evaluation.data.length, evaluation.batch_size):
             raw = evaluation.data.rows(index)
-            placed = {key: feed.put(array, split) for key, array in raw.items()}
-            sums = self._programs[name](state, placed, feed.put(mask, split), reference)
+            placed, row, mask = (
+                jax.tree.map(functools.partial(feed.put, sharding=split), part)
+                for part in (raw, index, mask)
+            )
+            sums = self._programs[name](state, placed, row, mask, reference)
             sums = jax.tree.map(lambda total: np.asarray(total, np.float64), sums)
             totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
         assert totals is not None
@@ -63,17 +94,38 @@ class Evaluator:
         reconstruct = functools.partial(step.reconstruct, self._method)
         return jax.device_get(jax.jit(reconstruct, out_shardings=whole)(state, batch))
 
+    def encoded(
+        self, state: step.State, data: base.Arrays, batch_size: int = 1000
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns codes `[n, d_sae]` and reconstructions `[n, d_out]` of a whole data set."""
+        codes, x_hat = [], []
+        whole = meshes.replicated(self._mesh)
+        reconstruct = jax.jit(
+            lambda state, raw: step.reconstruct(self._method, state, data.decode(raw)),
+            out_shardings=whole,
+        )
+        for index, mask in base.batches(data.length, batch_size):
+            raw = jax.tree.map(lambda array: feed.put(array, whole), data.rows(index))
+            output = reconstruct(state, raw)
+            rows = int(mask.sum())
+            codes.append(np.asarray(output.codes)[:rows])
+            x_hat.append(np.asarray(output.x_hat)[:rows])
+        return np.concatenate(codes), np.concatenate(x_hat)
+
     def gathered(self, tree: Any) -> Any:
         """Returns arrays, wherever their parts lie, whole and as NumPy arrays."""
         whole = meshes.replicated(self._mesh)
         return jax.device_get(jax.jit(lambda tree: tree, out_shardings=whole)(tree))
 
     def _program(self, evaluation: Evaluation) -> Callable[..., Any]:
-        def sums(state: step.State, raw: Any, mask: jax.Array, reference: jax.Array) -> Any:
-            batch = dataclasses.replace(evaluation.data.decode(raw), mask=mask)
+        def sums(
+            state: step.State, raw: Any, row: jax.Array, mask: jax.Array, reference: jax.Array
+        ) -> Any:
+            batch = dataclasses.replace(evaluation.batch(raw, row), mask=mask)
             output = step.reconstruct(self._method, state, batch)
+            bound = step.bind(self._method, state)
             return {
-                name: metric.sums(batch, output, reference)
+                name: models.supply(metric.sums, bound)(batch, output, reference)
                 for name, metric in evaluation.metrics.items()
             }
 

@@ -11,7 +11,7 @@ import optax
 
 from sae_jax import types
 from sae_jax.models import base
-from sae_jax.ops import normalise, schedule
+from sae_jax.ops import corrupt, normalise, schedule
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
@@ -45,7 +45,8 @@ class Term:
     """One term of the loss.
 
     Attributes:
-      of: `(params, batch, output, context) -> [batch]`, unweighted, per example.
+      of: `(params, batch, output, context) -> [batch]`, unweighted, per example; one that takes
+        `model` by keyword is given a `models.base.Bound`.
       weight: a number or a schedule.
     """
 
@@ -65,6 +66,7 @@ class Method:
       learning_rate: what the optimiser uses, to be reported.
       normaliser: the scale in which the model sees its data.
       dead_after: a latent is dead when it was active for none of so many examples.
+      corruption: what is done to examples before a training step sees them.
     """
 
     model: nn.Module
@@ -74,6 +76,7 @@ class Method:
     learning_rate: schedule.Number
     normaliser: normalise.Normaliser
     dead_after: int
+    corruption: corrupt.Corruption = corrupt.Corruption()
 
 
 def init(method: Method, seed: jax.Array, normaliser: dict[str, jax.Array], x: jax.Array) -> State:
@@ -113,6 +116,7 @@ def make(method: Method) -> Callable[[State, types.Batch], tuple[State, Metrics]
             dead=state.idle >= method.dead_after,
             train=True,
         )
+        batch = method.corruption(_noise_keys(context.key, batch.size), batch)
         scaled, _ = to_model_scale(method, state.normaliser, batch)
         (loss, aux), grads = jax.value_and_grad(_loss, argnums=1, has_aux=True)(
             method, state.params, state.stats, scaled, context
@@ -146,6 +150,17 @@ def reconstruct(method: Method, state: State, batch: types.Batch) -> types.Outpu
     return dataclasses.replace(output, x_hat=output.x_hat / scale + shift)
 
 
+def bind(method: Method, state: State) -> base.Bound:
+    """Returns a trained model that may be called with examples in the scale of the data."""
+    context = dataclasses.replace(_context_at_rest(state.key), step=state.step)
+
+    def rescale(x: jax.Array) -> jax.Array:
+        shift, scale = method.normaliser.affine(state.normaliser, x)
+        return (x - shift) * scale
+
+    return base.bind(method.model, state.params, state.stats, context, rescale)
+
+
 def loss_terms(method: Method, state: State, batch: types.Batch) -> dict[str, jax.Array]:
     """Returns each term of the loss, unweighted, `[]`, for one batch."""
     context = dataclasses.replace(_context_at_rest(state.key), step=state.step)
@@ -169,8 +184,10 @@ def _loss(
     """Returns the loss of one batch in the model's scale, and what it was made of."""
     output, stats = base.forward(method.model, params, stats, batch.x, context)
     mask = types.mask(batch)
+    bound = base.bind(method.model, params, stats, context)
     terms = {
-        name: (term.of(params, batch, output, context) * mask).sum() / mask.sum()
+        name: (base.supply(term.of, bound)(params, batch, output, context) * mask).sum()
+        / mask.sum()
         for name, term in method.terms.items()
     }
     loss = jnp.asarray(0.0)
@@ -194,6 +211,11 @@ def _health(
         "dead": context.dead.mean(dtype=jnp.float32),
         "grad_norm": optax.tree.norm(grads),
     }
+
+
+def _noise_keys(key: jax.Array, rows: int) -> jax.Array:
+    """Returns a key for each row, apart from those that a model draws from the step's key."""
+    return jax.random.split(jax.random.fold_in(key, 1), rows)
 
 
 def _context_at_rest(key: jax.Array) -> types.Context:

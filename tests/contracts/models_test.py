@@ -24,7 +24,7 @@ from sae_jax.train import step
 
 BATCH, D_IN, D_SAE = 16, 8, 32
 
-# Variant: (file, arguments besides d_in, d_sae and activation, number of parameters).
+# Variant: (file, arguments besides d_in, d_sae, grid and activation, number of parameters).
 MODELS = {
     "sae": ("sae", {}, 2 * 8 * 32 + 32 + 8),
     "sae_tied": ("sae", dict(tied=True), 8 * 32 + 32 + 8),
@@ -33,22 +33,46 @@ MODELS = {
         dict(weights="uniform", output="sigmoid", pre_bias=False, bias="mean"),
         2 * 8 * 32 + 32 + 8,
     ),
+    "mlp": ("mlp", {}, 2 * 8 * 32 + 32 + 8),
+    "mlp_deep": (
+        "mlp",
+        dict(hidden=(16, 12), nonlinearity="elu", output="sigmoid", bias="mean"),
+        2 * (8 * 16 + 16 * 12 + 12 * 32) + 16 + 12 + 32 + 12 + 16 + 8,
+    ),
+    "mlp_tied": (
+        "mlp",
+        dict(hidden=(16,), nonlinearity="relu", tied=True),
+        8 * 16 + 16 * 32 + 16 + 32 + 16 + 8,
+    ),
 }
 ACTIVATIONS: dict[str, dict] = {}
+GRIDS: dict[str, tuple[int, ...]] = {}  # What an example of D_IN numbers is, if no 2 x 4 picture.
 MESHES = [(2, 1), (4, 1), (2, 2), (1, 4)]
-
-every_variant = pytest.mark.parametrize("variant", MODELS)
-every_activation = pytest.mark.parametrize("activation", build.modules_in("activations"))
 
 
 def _module(variant):
     return importlib.import_module(f"sae_jax.models.{MODELS[variant][0]}")
 
 
+def _cases():
+    """The simplest architecture with every activation, and the others with one, or with none."""
+    simplest = [("sae", activation) for activation in build.modules_in("activations")]
+    takes = {v: "activation" in build._fields(_module(v).Model) for v in MODELS if v != "sae"}
+    return simplest + [(v, "relu" if taken else None) for v, taken in takes.items()]
+
+
+every_case = pytest.mark.parametrize(("variant", "activation"), _cases())
+
+
 def _model(variant, activation):
-    module = importlib.import_module(f"sae_jax.activations.{activation}")
-    made = module.Activation(**ACTIVATIONS.get(activation, {}))
-    return _module(variant).Model(d_in=D_IN, d_sae=D_SAE, activation=made, **MODELS[variant][1])
+    """Returns the model; `activation` is None for one that takes none."""
+    model, arguments = _module(variant).Model, MODELS[variant][1]
+    offered = dict(d_in=D_IN, d_sae=D_SAE, d_out=D_IN, grid=GRIDS.get(variant, (2, 4, 1)))
+    given = {key: value for key, value in offered.items() if key in build._fields(model)}
+    if activation is not None:
+        module = importlib.import_module(f"sae_jax.activations.{activation}")
+        given["activation"] = module.Activation(**ACTIVATIONS.get(activation, {}))
+    return model(**{**given, **arguments})
 
 
 def _shapes(variant, activation):
@@ -77,7 +101,7 @@ def _method(variant, activation):
         model=_model(variant, activation),
         terms={
             "mse_sum": step.Term(reconstruction.mse_sum, 1.0),
-            "l1_decoder_norm": step.Term(sparsity.l1_decoder_norm, 0.01),
+            "l1": step.Term(sparsity.l1, 0.01),
         },
         optimizer=optimizers.adam(lambda step: 3e-3),
         project=constraints.none().project,
@@ -100,24 +124,22 @@ def test_every_file_ends_in_what_is_found_by_its_name(folder):
         assert inspect.getdoc(module), f"{name} says nothing"
 
 
-@every_variant
-@every_activation
+@every_case
 def test_the_number_of_parameters_is_that_of_the_table(variant, activation):
     params = _shapes(variant, activation)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == MODELS[variant][2]
 
 
-@every_variant
-@every_activation
+@every_case
 def test_latent_axes_are_those_of_length_d_sae(variant, activation):
     params = _shapes(variant, activation)
-    found = {name: leaf.shape.index(D_SAE) for name, leaf in params.items() if D_SAE in leaf.shape}
     named = _module(variant).LATENT_AXES
-    assert found == {name: axis for name, axis in named.items() if name in params}
+    leaves = {path[-1].key: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    found = {name: leaf.shape.index(D_SAE) for name, leaf in leaves.items() if D_SAE in leaf.shape}
+    assert found == {name: axis for name, axis in named.items() if name in leaves}
 
 
-@every_variant
-@every_activation
+@every_case
 def test_outputs_have_their_shapes_and_finite_gradients(variant, activation):
     model, x = _model(variant, activation), _x()
     params, stats = jax.jit(functools.partial(base.init, model))(jax.random.key(0), x)
@@ -133,12 +155,11 @@ def test_outputs_have_their_shapes_and_finite_gradients(variant, activation):
     for leaf in jax.tree.leaves((output, grads, slope)):
         assert leaf.dtype == jnp.float32
         assert np.isfinite(leaf).all()
-    for name, leaf in grads.items():
-        assert np.abs(leaf).max() > 0, f"nothing moves {name}"
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        assert np.abs(leaf).max() > 0, f"nothing moves {jax.tree_util.keystr(path)}"
 
 
-@every_variant
-@every_activation
+@every_case
 def test_a_row_does_not_depend_on_the_others_when_it_is_evaluated(variant, activation):
     method, x = _method(variant, activation), _x()
     reconstruct = jax.jit(functools.partial(step.reconstruct, method, _start(method)))
@@ -175,8 +196,7 @@ def _mesh(data, dictionary):
     )
 
 
-@every_variant
-@every_activation
+@every_case
 def test_the_loss_falls(variant, activation):
     method = _method(variant, activation)
     losses, _ = _run(method, _start(method), _mesh(1, 1), 50)
@@ -184,15 +204,7 @@ def test_the_loss_falls(variant, activation):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def _pairs():
-    """Every architecture with every activation, and the other variants with one of them."""
-    activations = build.modules_in("activations")
-    first = {file: variant for variant, (file, *_) in reversed(MODELS.items())}.values()
-    others = [variant for variant in MODELS if variant not in first]
-    return [(v, a) for v in first for a in activations] + [(v, "relu") for v in others]
-
-
-@pytest.mark.parametrize(("variant", "activation"), _pairs())
+@every_case
 def test_the_number_of_devices_changes_no_result(variant, activation):
     method = _method(variant, activation)
     start = _start(method)
@@ -200,8 +212,8 @@ def test_the_number_of_devices_changes_no_result(variant, activation):
     for shape in MESHES:
         found, (*_, state) = _run(method, start, _mesh(*shape), 5)
         np.testing.assert_allclose(found, losses, rtol=1e-5, err_msg=str(shape))
-        for name, value in expected.params.items():
-            np.testing.assert_allclose(
-                state.params[name], value, atol=1e-5, err_msg=f"{name} on {shape}"
-            )
+        for found, value in zip(
+            *map(jax.tree.leaves, (state.params, expected.params)), strict=True
+        ):
+            np.testing.assert_allclose(found, value, atol=1e-5, err_msg=str(shape))
         np.testing.assert_array_equal(state.idle, expected.idle)

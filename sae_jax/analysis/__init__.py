@@ -1,0 +1,1 @@
+"""What is asked of finished runs: probes, novelty, tables of their codes."""
