@@ -1,35 +1,62 @@
-"""Draws pictures of a trained run: `python -m experiments.figure --workdir=... --name=features`.
+"""Draws pictures of a trained run, or makes a table of many.
 
-Without --name it draws all that make sense for the run.
+python -m experiments.figure --workdir=runs/first --name=features
+python -m experiments.figure --name=k_sparse
+
+With --workdir: a file of `experiments/figures`; without --name all that make sense for the run.
+Without --workdir: a file of `experiments/tables`, whose missing runs are trained first; the name
+"classics" makes all of them.
 """
 
 from pathlib import Path
 
 from absl import flags
 
-from experiments import cli, figures, run
+from experiments import cli, figures, run, tables
 from sae_jax import errors
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
-_NAME = flags.DEFINE_string("name", None, "A file of experiments/figures. Default: all.")
+_NAME = flags.DEFINE_string("name", None, "A file of experiments/figures or experiments/tables.")
+_ROOT = flags.DEFINE_string("root", str(tables.ROOT), "Where tables and their runs are kept.")
+_SEEDS = flags.DEFINE_integer("seeds", None, "Of a table's row, use the first so many.", 1)
+
+ALL_TABLES = "classics"
 
 
 def main() -> int:
     """Draws and says where; returns the exit status."""
-    if _WORKDIR.value is None:
-        raise errors.UserError("which run? --workdir=runs/...")
-    if _NAME.value is not None and _NAME.value not in figures.names():
-        raise errors.UserError(
-            f'there is no figure "{_NAME.value}": there are {", ".join(figures.names())}'
-        )
     cli.use_compilation_cache()
-    folder = Path(_WORKDIR.value)
+    if _WORKDIR.value is None:
+        _make_tables()
+    else:
+        _draw(Path(_WORKDIR.value))
+    return 0
+
+
+def _draw(folder: Path) -> None:
+    names = figures.names() if _NAME.value is None else [_NAME.value]
+    if unknown := set(names) - set(figures.names()):
+        raise errors.UserError(
+            f'there is no figure "{min(unknown)}" of a run: there are {", ".join(figures.names())}'
+        )
     view = run.view(folder, *run.load(folder))
-    names = [_NAME.value] if _NAME.value else figures.names()
     for name in names:
         path = figures.draw(name, view)
         print(path if path is not None else f"{name} makes no sense for this run")
-    return 0
+
+
+def _make_tables() -> None:
+    if _NAME.value not in (ALL_TABLES, *tables.names()):
+        what = "which table?" if _NAME.value is None else f'there is no table "{_NAME.value}":'
+        raise errors.UserError(
+            f"{what} --name is one of {', '.join(tables.names())}, or {ALL_TABLES} for all; "
+            "a picture of one run needs --workdir too"
+        )
+    names = tables.names() if _NAME.value == ALL_TABLES else [_NAME.value]
+    for name in names:
+        folder = tables.make(name, Path(_ROOT.value), _SEEDS.value)
+        print(f"\n{(folder / 'table.md').read_text()}")
+        print(f"  {folder / 'table.md'}\n  {folder / 'table.png'}")
 
 
 if __name__ == "__main__":

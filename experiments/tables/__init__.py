@@ -1,0 +1,267 @@
+"""Tables of many runs beside published numbers, one file each; a file is found by its name.
+
+A file states `TITLE`, `COLUMNS` (what `measure` returns, and how the column's head reads), `ROWS`,
+`SIZE` and two functions:
+
+  measure(row, seed, run) -> {column: number}    of one trained run; `run` is None where the row has
+                                                 no config: a baseline that needs no training here
+  draw(lines, figure)                            a plot of the finished table
+
+`make` trains the runs that are missing, each by `experiments.main` in a folder of its own, measures
+those not measured yet, and writes `table.md`, `table.json` and `table.png`.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+import importlib
+import json
+from pathlib import Path
+import pkgutil
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from matplotlib import figure as mpl_figure
+import ml_collections
+
+from experiments import build, run as runs, workdir
+from sae_jax import errors
+from sae_jax.train import evaluate, loop, step, writer
+
+ROOT = Path("runs") / "tables"
+Numbers = dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of a table, over some seeds.
+
+    Attributes:
+      label: in the table's first column.
+      config: "configs/<name>.py" or "configs/<name>.py:<variant>"; "" for a baseline.
+      overrides: of the config, "model.d_sae": 30.
+      seeds: a run each.
+      published: what a paper has in a column.
+      source: of the published numbers: authors, year, table.
+      differs: how the run here is not what the paper did.
+    """
+
+    label: str
+    config: str = ""
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seeds: Sequence[int] = (0, 1, 2)
+    published: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    source: str = ""
+    differs: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained run, as `measure` sees it.
+
+    Attributes:
+      folder: where it is kept.
+      task: what was trained, and on what.
+      state: as it was saved last.
+    """
+
+    folder: Path
+    task: loop.Task
+    state: step.State
+
+    @functools.cached_property
+    def evaluator(self) -> evaluate.Evaluator:
+        """What encodes data: `run.evaluator.encoded(run.state, data)`."""
+        return evaluate.Evaluator(self.task.method, self.task.mesh)
+
+    @functools.cached_property
+    def results(self) -> Numbers:
+        """What the run's own evaluations found: `{"test/fvu": ...}`."""
+        return json.loads((self.folder / "results.json").read_text())
+
+
+class Stat(NamedTuple):
+    """The mean over n seeds, and their sample standard deviation (None for one seed)."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A row and what was measured of it, by column."""
+
+    row: Row
+    stats: Mapping[str, Stat]
+
+
+def names() -> list[str]:
+    """Returns the tables that there are."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "baselines")
+
+
+def find(name: str) -> ModuleType:
+    """Returns the file of a table."""
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def make(name: str, root: Path = ROOT, seeds: int | None = None) -> Path:
+    """Makes a table, training what is missing; prints it and returns its folder.
+
+    Args:
+      name: of the table.
+      root: where runs and tables are kept.
+      seeds: how many of each row's seeds to use; None for all.
+
+    Raises:
+      UserError: a run cannot be trained, or a finished one has another config.
+    """
+    module: Any = find(name)
+    lines = []
+    for row in module.ROWS:
+        chosen = row.seeds[:seeds]
+        numbers = [_measured(name, module, row, seed, root) for seed in chosen]
+        found = {
+            column: _stat([n[column] for n in numbers if column in n]) for column in numbers[0]
+        }
+        lines.append(Line(row, found))
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    writer.replace(folder / "table.md", markdown(module, lines))
+    writer.replace(folder / "table.json", json.dumps(_plain(lines), indent=2) + "\n")
+    figure = mpl_figure.Figure(figsize=module.SIZE, layout="constrained", dpi=130)
+    module.draw(lines, figure)
+    figure.savefig(folder / "table.png")
+    return folder
+
+
+def markdown(module: Any, lines: Sequence[Line]) -> str:
+    """Returns a table as Markdown: what was measured beside what was published."""
+    columns: Mapping[str, str] = module.COLUMNS
+    published = [c for c in columns if any(c in line.row.published for line in lines)]
+    notes = [n for n in ("source", "differs") if any(getattr(line.row, n) for line in lines)]
+    head = ["", *columns.values(), *(f"published: {columns[c]}" for c in published), *notes]
+    body = [
+        [
+            line.row.label,
+            *(_cell(line.stats.get(column)) for column in columns),
+            *(f"{line.row.published[c]:g}" if c in line.row.published else "" for c in published),
+            *(getattr(line.row, note) for note in notes),
+        ]
+        for line in lines
+    ]
+    rows = [head, ["---"] * len(head), *body]
+    rows = [[cell.replace("|", "\\|") for cell in cells] for cells in rows]
+    text = "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+    return f"# {module.TITLE}\n\n{module.__doc__.strip()}\n\n{text}\n"
+
+
+def draw_bars(lines: Sequence[Line], column: str, label: str, figure: mpl_figure.Figure) -> None:
+    """Draws a bar for each row, with its standard deviation; a diamond is what was published."""
+    shown = [line for line in lines if column in line.stats]
+    axis = figure.subplots()
+    for place, line in enumerate(shown):
+        stat = line.stats[column]
+        axis.barh(place, stat.mean, xerr=stat.sd, color="#4c72b0", height=0.6, capsize=3)
+        axis.annotate(f" {stat.mean:.4g}", (stat.mean, place), va="center", fontsize=8)
+        if column in line.row.published:
+            mark = axis.plot(line.row.published[column], place, "D", color="#c44e52", zorder=3)[0]
+            mark.set_label("published")
+    axis.set_yticks(range(len(shown)), [line.row.label for line in shown])
+    axis.invert_yaxis()
+    axis.margins(x=0.12)
+    axis.set_xlabel(label)
+    axis.spines[["top", "right"]].set_visible(False)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(*(part[:1] for part in axis.get_legend_handles_labels()), frameon=False)
+
+
+def folder_of(row: Row, seed: int, root: Path = ROOT) -> Path:
+    """Returns where the run of a row is kept; the same run in two tables is trained once."""
+    path, _, variant = row.config.partition(":")
+    parts = [Path(path).stem + (f"-{variant}" if variant else "")]
+    parts += [f"{key}={value}" for key, value in row.overrides.items()]
+    return root / "runs" / _slug(",".join(parts)) / f"seed-{seed}"
+
+
+def _measured(name: str, module: Any, row: Row, seed: int, root: Path) -> Numbers:
+    """Returns the numbers of one run, measured now or before."""
+    folder = folder_of(row, seed, root)
+    config = _config(row, seed) if row.config else None
+    if config is not None:
+        _train(row, seed, config, folder)
+    known = json.dumps(build.plain(config), sort_keys=True) if config is not None else ""
+    path = root / name / "measured" / f"{_slug(row.label)}-{seed}.json"
+    if path.is_file():
+        before = json.loads(path.read_text())
+        if before["config"] == known and set(before["numbers"]) <= set(module.COLUMNS):
+            return before["numbers"]
+    print(f"measuring {name}: {row.label}, seed {seed}", flush=True)
+    run = None if config is None else Run(folder, *runs.load(folder))
+    numbers = {column: float(value) for column, value in module.measure(row, seed, run).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer.replace(path, json.dumps({"config": known, "numbers": numbers}, indent=2) + "\n")
+    return numbers
+
+
+def _train(row: Row, seed: int, config: ml_collections.ConfigDict, folder: Path) -> None:
+    """Trains a run that is not finished; a finished one must have been trained with `config`."""
+    if workdir.finished(folder):
+        before = json.dumps(build.plain(workdir.load_config(folder)), sort_keys=True)
+        # Tuples have become lists in the file.
+        if before != json.dumps(json.loads(json.dumps(build.plain(config))), sort_keys=True):
+            raise errors.UserError(f"{folder} was trained with another config: delete that folder")
+        return
+    flags = {**row.overrides, "seed": seed}
+    command = [sys.executable, "-m", "experiments.main", f"--config={row.config}"]
+    command += [f"--workdir={folder}", *(f"--config.{key}={value}" for key, value in flags.items())]
+    print(f"training {row.label}, seed {seed}: {shlex.join(command[1:])}", flush=True)
+    status = subprocess.run(command, check=False).returncode
+    if status:
+        raise errors.UserError(f"that run ended with status {status}: see above, then start again")
+
+
+def _config(row: Row, seed: int) -> ml_collections.ConfigDict:
+    path, _, variant = row.config.partition(":")
+    module = importlib.import_module(".".join(Path(path).with_suffix("").parts))
+    config = module.get_config(variant)
+    config.update_from_flattened_dict({**row.overrides, "seed": seed})
+    return config
+
+
+def _stat(values: Sequence[float]) -> Stat:
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return Stat(statistics.fmean(values), sd, len(values))
+
+
+def _cell(stat: Stat | None) -> str:
+    if stat is None:
+        return ""
+    if stat.sd is None:
+        return f"{stat.mean:.4g}"
+    return f"{stat.mean:.4g} ± {stat.sd:.2g} ({stat.n})"
+
+
+def _slug(text: str) -> str:
+    """Returns a text as part of a path."""
+    return re.sub(r"[^A-Za-z0-9.,=_-]+", "_", text).strip("_")
+
+
+def _plain(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    return [
+        {
+            "label": line.row.label,
+            "config": line.row.config,
+            "measured": {column: stat._asdict() for column, stat in line.stats.items()},
+            "published": dict(line.row.published),
+            "source": line.row.source,
+            "differs": line.row.differs,
+        }
+        for line in lines
+    ]
