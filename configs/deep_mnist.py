@@ -17,7 +17,7 @@ import ml_collections
 from configs import base
 
 VARIANTS = ("", "debug", "long", "logistic", "layerwise", "logistic_pca")
-_EPOCH = 240  # Steps of 250 examples.
+_EPOCH = 234  # Steps of 256 examples.
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -33,7 +33,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         raise ValueError(f'deep_mnist has no variant "{arg}": it has {", ".join(VARIANTS[1:])}')
     config = base.get_config()
     _epochs(config, 20)
-    config.batch_size = 250
+    config.batch_size = 256
     config.data.update(name="mnist", split="train", folder="")
     config.model.update(
         name="mlp",

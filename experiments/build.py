@@ -248,19 +248,24 @@ def _evaluation(where: str, group: Group, data_group: Group) -> evaluate.Evaluat
     corruption = {"corruption": {"name": "none"}, **group}["corruption"]
     return evaluate.Evaluation(
         data=measured,
-        metrics=dict(_metric(f"{where}.metrics", metric) for metric in group["metrics"]),
+        metrics=dict(
+            _metric(f"{where}.metrics", metric, measured.spec) for metric in group["metrics"]
+        ),
         batch_size=group["batch_size"],
         corruption=_corruption(f"{where}.corruption", corruption, measured.spec.grid),
     )
 
 
-def _metric(where: str, value: Any) -> tuple[str, evaluate.Metric]:
+def _metric(where: str, value: Any, spec: Any) -> tuple[str, evaluate.Metric]:
     """Returns name and metric from a name, or from `dict(name=..., **knobs)`."""
     name, knobs = _split_name(where, {"name": value} if isinstance(value, str) else value)
     module = _module(where, "metrics", name)
-    allowed = [key for key in list(inspect.signature(module.sums).parameters)[3:] if key != "model"]
+    given = list(inspect.signature(module.sums).parameters)[3:]
+    allowed = [key for key in given if key not in ("model", "grid")]
     _refuse_unknown(where, knobs, allowed)
     _refuse_missing(where, knobs, [key for key in allowed if _is_needed(module.sums, key)])
+    if "grid" in given:  # What a target, reshaped, is.
+        knobs["grid"] = spec.grid if spec.target_shape is None else None
     return name, evaluate.Metric(functools.partial(module.sums, **knobs), module.finish)
 
 

@@ -28,13 +28,22 @@ VARIANTS = [(name, variant) for name, module in CONFIGS.items() for variant in m
 SWEEPS = [(name, sweep) for name in CONFIGS for sweep in trials.sweeps(CONFIGS[name])]
 
 
+# What an example of a data set is and, where it is not the example, its target.
+PICTURE = ((28, 28, 1), None)
+SHAPES: dict[str, tuple[tuple[int, ...] | None, tuple[int, ...] | None]] = {}
+NUMBERS = np.random.RandomState(0).randint(0, 256, (8192, 784), np.uint8)
+
+
 @pytest.fixture
 def small_data(monkeypatch):
     """Random numbers in place of every data set, as many as the config needs."""
 
     def data(group):
-        x = np.random.RandomState(0).rand(8192, 20).astype(np.float32)
-        return base.Arrays(base.Spec(group["name"], group["split"], (20,)), x)
+        grid, target = SHAPES.get(group["name"], PICTURE)
+        shape = (int(np.prod(grid)),) if grid else (20,)
+        spec = base.Spec(group["name"], group["split"], shape, grid, target)
+        y = None if target is None else NUMBERS[:, : int(np.prod(target))]
+        return base.Arrays(spec, NUMBERS[:, : shape[0]], y=y)
 
     monkeypatch.setattr(build, "data", data)
 
@@ -168,6 +177,13 @@ def _change(key, *value):
         (_change("optim.learning_rat", 0.1), 'config.optim has no "learning_rat"'),
         (_change("evals.test.splt", "test"), 'config.evals.test has no "splt".*mean "split"'),
         (_change("evals.test.metrics", ("fuv",)), 'evals.test.metrics: .* "fuv".*mean "fvu"'),
+        (_change("corruption.name", "gausian"), 'config.corruption: .*mean "gaussian"'),
+        (_change("corruption", dict(name="gaussian")), "config.corruption lacks sigma"),
+        (_change("corruption", dict(name="none", share=1)), 'corruption has no "share"'),
+        (_change("corruption", dict(name="patch", size=99)), "corruption: patch: size=99"),
+        (_change("evals.test.corruption", dict(name="salt")), "evals.test.corruption: "),
+        (_change("evals.test.metrics", (dict(name="mse", k=1),)), 'metrics has no "k"'),
+        (_change("loss.kl", dict(weight=1.0, rho=dict(name="linaer"))), 'kl.rho: .*mean "linear"'),
         (_change("num_steps", 0), "config.num_steps=0: it must be 1 or more"),
         (_change("batch_size", -1), "config.batch_size=-1: it must be 1 or more"),
         (_change("log_every", 0), "config.log_every=0: it must be 1 or more"),
@@ -245,3 +261,31 @@ def test_a_number_for_a_schedule_and_a_schedule_for_a_number():
     assert (terms["l1"].weight, terms["kl"].weight) == (2.0, 0.5)
     assert terms["kl"].of.keywords == dict(rho=0.1)
     assert float(terms["mse_sum"].weight(jax.numpy.asarray(3, jax.numpy.int32))) == 0.25
+
+
+@pytest.mark.usefixtures("small_data")
+def test_knobs_of_terms_may_be_schedules_and_metrics_may_have_knobs():
+    config = CONFIGS["configs.sparse_mnist"].get_config()
+    config.loss.kl = dict(weight=1.0, rho=dict(name="linear", start=0.1, end=0.2))
+    config.evals.test.metrics = ("mse", dict(name="fvu"))
+    config.evals.test.corruption = dict(name="gaussian", sigma=0.5)
+    task = build.task(config)
+    rho = task.method.terms["kl"].of.keywords["rho"]
+    assert float(rho(jax.numpy.asarray(900, jax.numpy.int32))) == pytest.approx(0.15)
+    assert list(task.evaluations["test"].metrics) == ["mse", "fvu"]
+    assert task.evaluations["test"].corruption.grid == (28, 28, 1)
+    assert task.method.corruption.of is None
+
+
+def test_targets_that_are_no_examples_ask_for_a_model_that_can(monkeypatch):
+    def data(group):
+        spec = base.Spec("films", group["split"], (4,), None, (6,))
+        return base.Arrays(spec, NUMBERS[:100, :4], y=NUMBERS[:100, :6])
+
+    monkeypatch.setattr(build, "data", data)
+    config = CONFIGS["configs.sparse_mnist"].get_config()
+    with pytest.raises(errors.UserError, match='"sae" reconstructs its input; films asks for 6'):
+        build.task(config)
+    config.normaliser.name = "mean"
+    with pytest.raises(errors.UserError, match="targets of films are no examples of it"):
+        build.task(config)

@@ -158,3 +158,38 @@ def test_batches_cover_each_example_once(n: int, size: int) -> None:
         assert index.max() < n
         seen += index[mask > 0].tolist()
     assert seen == list(range(n))
+
+
+def test_targets_are_scaled_as_examples_are_and_checked() -> None:
+    spec = base.Spec("toy", "train", (2,), None, (3,))
+    assert (spec.d_in, spec.d_out) == (2, 3)
+    x, y = np.array([[0, 255]], np.uint8), np.array([[51, 0, 255]], np.uint8)
+    data = base.Arrays(spec, x, y=y)
+    batch = data.decode({name: jnp.asarray(array) for name, array in data.source.items()})
+    np.testing.assert_allclose(batch.target, [[0.2, 0, 1]], rtol=1e-6)
+    assert base.fingerprint(data) != base.fingerprint(base.Arrays(spec, x, y=y + 1))
+    with pytest.raises(errors.DataError, match=r"targets have shape \(2,\), not \(3,\)"):
+        base.Arrays(spec, x, y=x)
+    with pytest.raises(errors.DataError, match="1 examples but 2 targets"):
+        base.Arrays(spec, x, y=np.ones((2, 3)))
+    with pytest.raises(errors.DataError, match="number 1 of the target is nan"):
+        base.Arrays(spec, x, y=np.array([[0.0, np.nan, 0.0]]))
+
+
+def test_classes_are_picked_by_their_labels() -> None:
+    data = toy(np.arange(6).reshape(6, 1), np.array([0, 1, 2, 0, 1, 2]))
+    assert base.of_classes(data, ()) is data
+    chosen = base.of_classes(data, (2, 0))
+    assert chosen.x[:, 0].tolist() == [0, 2, 3, 5]
+    assert chosen.label is not None
+    assert chosen.label.tolist() == [0, 2, 0, 2]
+    with pytest.raises(errors.DataError, match="classes \\(7,\\): it has 0, 1, 2"):
+        base.of_classes(data, (7,))
+    with pytest.raises(errors.DataError, match="has no labels"):
+        base.of_classes(toy(np.zeros((3, 1))), (1,))
+
+
+def test_a_grid_of_three_is_a_picture() -> None:
+    assert base.Spec("toy", "train", (12,), (2, 3, 2)).image_shape == (2, 3, 2)
+    assert base.Spec("toy", "train", (12,), (6, 2)).image_shape is None
+    assert base.Spec("toy", "train", (12,)).image_shape is None

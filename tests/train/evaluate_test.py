@@ -140,3 +140,27 @@ def test_outputs_are_those_of_reconstruct_wherever_the_parameters_lie(shape):
     assert isinstance(got.x_hat, np.ndarray)
     np.testing.assert_allclose(got.x_hat, expected.x_hat, atol=1e-5)
     np.testing.assert_allclose(got.codes, expected.codes, atol=1e-5)
+
+
+def test_a_whole_data_set_is_encoded_in_its_order():
+    method = _method()
+    state, data = _state(method), _data()
+    evaluator = evaluate.Evaluator(method, _mesh())
+    codes, x_hat = evaluator.encoded(state, data, batch_size=16)
+    whole = evaluator.outputs(state, base.first(data, 50))
+    assert codes.shape == (50, 16)
+    np.testing.assert_allclose(codes, whole.codes, atol=1e-5)
+    np.testing.assert_allclose(x_hat, whole.x_hat, atol=1e-5)
+
+
+def test_a_metric_that_asks_for_the_model_may_encode_in_the_scale_of_the_data():
+    method = _method(normalise.Mean())
+    state, data = _state(method), _data()
+
+    def sums(batch, output, reference, *, model):
+        return {"off": jnp.abs(model.encode(batch.x) - output.codes).max()}
+
+    metric = evaluate.Metric(sums, lambda totals: {"off": float(totals["off"])})
+    evaluation = evaluate.Evaluation(data, {"off": metric}, 50)
+    totals = evaluate.Evaluator(method, _mesh()).totals("test", evaluation, state)
+    assert evaluate.finish(evaluation, totals)["off"] < 1e-5
