@@ -1,23 +1,15 @@
 """What a run says when it begins and ends: a headline, a table, pictures, where things lie."""
 
+import fnmatch
+import importlib
 import json
 from pathlib import Path
 
 import jax
-import numpy as np
 
-from experiments import figures, run
+from experiments import build, figures, run
 from sae_jax import errors
 from sae_jax.train import evaluate, loop, step, writer
-
-LABELS = {
-    "mse_sum": ("mse per example", "squared error, summed over the input"),
-    "fvu": ("FVU", "fraction of variance unexplained"),
-    "l0": ("L0", "active latents per example"),
-    "dead": ("dead latents", "active for no example"),
-    "dense": ("dense latents", "active for over a tenth of the examples"),
-}
-_SHARES = {"dead", "dense"}
 
 
 def announce(task: loop.Task, folder: Path, state: step.State, resumed: int) -> None:
@@ -78,19 +70,21 @@ def table(results: dict[str, float]) -> str:
     if not results:
         return "nothing was measured: config.evals names no metric"
     metrics = list(dict.fromkeys(key.split("/", 1)[1] for key in results))
-    width = max(len(LABELS.get(metric, (metric,))[0]) for metric in metrics)
+    width = max(len(metric) for metric in metrics)
     lines = [" " * width + "".join(f"{name:>12}" for name in names)]
     for metric in metrics:
-        label, meaning = LABELS.get(metric, (metric, ""))
-        cells = [shown(metric, results.get(f"{name}/{metric}")) for name in names]
-        lines.append(f"{label:<{width}}{''.join(f'{cell:>12}' for cell in cells)}   {meaning}")
+        values = [results.get(f"{name}/{metric}") for name in names]
+        cells = ["-" if value is None else f"{value:.4g}" for value in values]
+        row = f"{metric:<{width}}{''.join(f'{cell:>12}' for cell in cells)}"
+        lines.append(f"{row}   {meaning(metric)}")
     return "\n".join(line.rstrip() for line in lines)
 
 
-def shown(metric: str, value: float | None) -> str:
-    """Returns a number as a person reads it."""
-    if value is None:
-        return "-"
-    if metric in _SHARES and np.isfinite(value):
-        return f"{100 * value:.1f} %"
-    return f"{value:.4g}"
+def meaning(metric: str) -> str:
+    """Returns what a number of a metric says, in the words of the metric's file."""
+    for name in build.modules_in("metrics"):
+        meanings = importlib.import_module(f"sae_jax.metrics.{name}").MEANING
+        for pattern, text in meanings.items():
+            if fnmatch.fnmatchcase(metric, pattern):
+                return text
+    return ""

@@ -12,6 +12,10 @@ import numpy as np
 from sae_jax import types
 
 DENSE = 0.1
+MEANING = {
+    "dead": "share of latents that are active for no example",
+    "dense": "share of latents that are active for over a tenth of the examples",
+}
 
 
 def sums(

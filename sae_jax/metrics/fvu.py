@@ -14,6 +14,8 @@ import numpy as np
 
 from sae_jax import types
 
+MEANING = {"fvu": "fraction of variance unexplained"}
+
 
 def sums(
     batch: types.Batch, output: types.Output, reference: Float[Array, " d_in"]

@@ -7,6 +7,8 @@ from jaxtyping import Array, Float
 
 from sae_jax import types
 
+MEANING = {"l0": "active latents of an example"}
+
 
 def sums(
     batch: types.Batch, output: types.Output, reference: Float[Array, "*shape"]

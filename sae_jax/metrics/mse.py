@@ -10,6 +10,8 @@ from jaxtyping import Array, Float
 
 from sae_jax import types
 
+MEANING = {"mse_sum": "squared error of an example, summed over its numbers"}
+
 
 def sums(
     batch: types.Batch, output: types.Output, reference: Float[Array, "*shape"]

@@ -8,13 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import build
+from experiments import build, report
 from sae_jax import types
 from sae_jax.data import base
 
 ROWS, D_IN, D_SAE = 64, 8, 32
 METRICS = {
     name: importlib.import_module(f"sae_jax.metrics.{name}") for name in build.modules_in("metrics")
+}
+
+# What a metric of its own kind of data is given: input and target, made of `[rows, D_IN]`.
+DATA = {
+    "prediction": lambda x: (x[:, : D_IN // 2], x),
+    "ranking": lambda x: (jnp.where(x < 3.5, 1.0, 0.0), jnp.where(x > 4.5, 1.0, 0.0)),
 }
 
 every_metric = pytest.mark.parametrize("name", METRICS)
@@ -27,8 +33,9 @@ def _split():
     return x, x + 0.3 * rng.randn(ROWS, D_IN).astype(np.float32), codes.astype(np.float32)
 
 
-def _totals(metric, size, padding="last row"):
+def _totals(name, size, padding="last row"):
     """Sums over the split in batches of `size`, as `train.evaluate` takes them."""
+    metric = METRICS[name]
     x, x_hat, codes = _split()
     reference = jnp.asarray(x[:16].mean(axis=0))
     totals = None
@@ -36,7 +43,8 @@ def _totals(metric, size, padding="last row"):
         rows = [jnp.asarray(array[index]) for array in (x, x_hat, codes)]
         if padding == "noise":
             rows = [jnp.where(mask[:, None] > 0, row, 100 + row) for row in rows]
-        batch = types.Batch(x=rows[0], mask=jnp.asarray(mask))
+        x_seen, y = DATA[name](rows[0]) if name in DATA else (rows[0], None)
+        batch = types.Batch(x=x_seen, y=y, mask=jnp.asarray(mask))
         output = types.Output(x_hat=rows[1] + 0, codes=rows[2], pre=rows[2])
         sums = jax.jit(metric.sums)(batch, output, reference)
         sums = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), sums)
@@ -49,14 +57,14 @@ def _totals(metric, size, padding="last row"):
 @pytest.mark.parametrize("padding", ["last row", "noise"])
 def test_it_does_not_depend_on_how_the_split_is_cut(name, size, padding):
     metric = METRICS[name]
-    whole = metric.finish(_totals(metric, ROWS))
-    assert metric.finish(_totals(metric, size, padding)) == pytest.approx(whole, rel=1e-6)
+    whole = metric.finish(_totals(name, ROWS))
+    assert metric.finish(_totals(name, size, padding)) == pytest.approx(whole, rel=1e-6)
 
 
 @every_metric
 def test_it_finishes_in_finite_floats_that_tell_something(name):
     metric = METRICS[name]
-    found = metric.finish(_totals(metric, ROWS))
+    found = metric.finish(_totals(name, ROWS))
     assert found
     for key, value in found.items():
         assert type(value) is float, key
@@ -68,10 +76,14 @@ def test_it_finishes_in_finite_floats_that_tell_something(name):
 def test_it_says_what_it_measures(name):
     metric = METRICS[name]
     assert inspect.getdoc(metric)
-    assert list(inspect.signature(metric.sums).parameters) == ["batch", "output", "reference"]
+    assert all(report.meaning(key) for key in metric.finish(_totals(name, ROWS)))
+    taken = list(inspect.signature(metric.sums).parameters)
+    assert taken[:3] == ["batch", "output", "reference"]
+    for knob in taken[3:]:
+        assert f"{knob}:" in inspect.getdoc(metric.sums), f"{knob} is not explained"
     assert list(inspect.signature(metric.finish).parameters) == ["totals"]
 
 
 def test_no_two_metrics_give_a_number_the_same_name():
-    names = [key for metric in METRICS.values() for key in metric.finish(_totals(metric, ROWS))]
+    names = [key for name in METRICS for key in METRICS[name].finish(_totals(name, ROWS))]
     assert len(names) == len(set(names))

@@ -22,7 +22,7 @@ def test_the_main_job_of_the_readme_runs_on_debug(program, tmp_path):
     assert words[1:] == ["-m", "experiments.main", "--config=configs/sparse_mnist.py"]
     result = program(*words[2:-1], words[-1] + ":debug", f"--workdir={tmp_path / 'run'}")
     assert result.returncode == 0, result.stderr
-    assert "FVU" in result.stdout
+    assert "fvu" in result.stdout
     assert "step 6/6" in result.stderr
 
 
@@ -52,7 +52,7 @@ def test_a_finished_run_says_so_and_shows_its_table(program, finished):
     result = program("experiments.main", DEBUG, f"--workdir={finished}")
     assert result.returncode == 0
     assert "is finished" in result.stdout
-    assert "FVU" in result.stdout
+    assert "fvu" in result.stdout
     assert (finished / "metrics.jsonl").stat().st_mtime_ns == before
 
 
