@@ -11,7 +11,7 @@ from absl import flags
 
 from experiments import build, cli, report, run, workdir
 from sae_jax import errors
-from sae_jax.train import evaluate
+from sae_jax.train import evaluate, loop
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
 _SPLIT = flags.DEFINE_list("split", [], 'Splits of its data: "train", "test[:1000]", ...')
@@ -25,22 +25,18 @@ def main() -> int:
     cli.use_compilation_cache()
     folder = Path(_WORKDIR.value)
     task, state = run.load(folder)
-    evaluations = dict(task.evaluations)
     if _SPLIT.value:
-        if not evaluations:
+        if not task.evaluations:
             raise errors.UserError(f"{folder} has no evaluation whose metrics could be used")
-        like = next(iter(evaluations.values()))
+        like = next(iter(task.evaluations.values()))
         group = build.plain(workdir.load_config(folder))["data"]
         evaluations = {
             split: dataclasses.replace(like, data=build.data({**group, "split": split}))
             for split in _SPLIT.value
         }
+        task = dataclasses.replace(task, evaluations=evaluations)
     evaluator = evaluate.Evaluator(task.method, task.mesh)
-    results = {}
-    for name, evaluation in evaluations.items():
-        totals = evaluator.totals(name, evaluation, state)
-        for metric, value in evaluate.finish(evaluation, totals).items():
-            results[f"{name}/{metric}"] = value
+    results = loop.finish(task, evaluator.all_totals(task.evaluations, state))
     print(json.dumps(results, indent=2) if _JSON.value else report.table(results))
     return 0
 

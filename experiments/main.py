@@ -86,7 +86,7 @@ def _train(folder: Path) -> int:
     plan = task.plan
     bar = progress.Progress(plan.num_steps, plan.batch_size, now) if first else None
     try:
-        state = loop.train(task, state, checkpoints, rows, bar, stop)
+        state, totals = loop.train(task, state, checkpoints, rows, bar, stop)
     except loop.Preempted as reason:
         print(f"{reason}: the same command goes on with --workdir={folder}", file=sys.stderr)
         return cli.EXIT_PREEMPTED
@@ -96,7 +96,7 @@ def _train(folder: Path) -> int:
             bar.close()
     checkpoints.close()
     try:
-        report.finish(task, folder, state)
+        report.finish(task, folder, state, totals)
     except OSError as error:
         raise errors.UserError(
             f"cannot write the results to {folder} ({error.strerror}): make room or mend the "

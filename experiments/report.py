@@ -1,5 +1,6 @@
 """What a run says when it begins and ends: a headline, a table, pictures, where things lie."""
 
+from collections.abc import Mapping
 import fnmatch
 import importlib
 import json
@@ -27,16 +28,20 @@ def announce(task: loop.Task, folder: Path, state: step.State, resumed: int) -> 
         print("the first steps wait for the compiler")
 
 
-def finish(task: loop.Task, folder: Path, state: step.State) -> None:
-    """Evaluates a trained state, writes results and pictures, marks the run done, prints all."""
-    view = run.view(folder, task, state)
+def finish(
+    task: loop.Task,
+    folder: Path,
+    state: step.State,
+    totals: Mapping[str, evaluate.Totals] | None = None,
+) -> None:
+    """Writes results and pictures of a trained state, marks the run done, prints all.
+
+    `totals` is what its evaluations found; without it they are made now.
+    """
+    view = run.view(folder, task, state, totals)
     if jax.process_index() > 0:
         return
-    results = {
-        f"{name}/{metric}": value
-        for name, evaluation in task.evaluations.items()
-        for metric, value in evaluate.finish(evaluation, view.totals[name]).items()
-    }
+    results = loop.finish(task, view.totals)
     writer.replace(folder / "results.json", json.dumps(results, indent=2) + "\n")
     figures.draw_all(view)
     writer.replace(folder / "DONE", "")

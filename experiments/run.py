@@ -1,5 +1,6 @@
 """Opens a run that lies in a folder: its task, and its state as it was saved last."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +25,18 @@ def load(folder: Path) -> tuple[loop.Task, step.State]:
     return task, state
 
 
-def view(folder: Path, task: loop.Task, state: step.State) -> figures.Run:
-    """Returns a trained run as pictures see it, all its evaluations done.
+def view(
+    folder: Path,
+    task: loop.Task,
+    state: step.State,
+    totals: Mapping[str, evaluate.Totals] | None = None,
+) -> figures.Run:
+    """Returns a trained run as pictures see it; makes its evaluations unless `totals` has them.
 
     All processes of a run must call it; each gets the whole.
     """
     evaluator = evaluate.Evaluator(task.method, task.mesh)
-    totals = {
-        name: evaluator.totals(name, evaluation, state)
-        for name, evaluation in task.evaluations.items()
-    }
+    totals = totals or evaluator.all_totals(task.evaluations, state)
     if task.evaluations:
         examples = next(iter(task.evaluations.values())).first(figures.EXAMPLES)
     else:

@@ -87,6 +87,12 @@ class Evaluator:
         assert totals is not None
         return totals
 
+    def all_totals(
+        self, evaluations: Mapping[str, Evaluation], state: step.State
+    ) -> dict[str, Totals]:
+        """Returns the totals of each evaluation, by name."""
+        return {name: self.totals(name, each, state) for name, each in evaluations.items()}
+
     def outputs(self, state: step.State, batch: types.Batch) -> types.Output:
         """Returns the output for a batch, in the scale of the data, as NumPy arrays."""
         whole = meshes.replicated(self._mesh)

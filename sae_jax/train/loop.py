@@ -122,7 +122,7 @@ def train(
     rows: writer.Writer | writer.Silent,
     bar: progress.Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> step.State:
+) -> tuple[step.State, dict[str, evaluate.Totals]]:
     """Trains from `state` to the end of the plan.
 
     Args:
@@ -134,7 +134,8 @@ def train(
       stop: asked after each dispatch; when it says True, the state is saved and the run ends.
 
     Returns:
-      The state after the last step.
+      The state after the last step, and what its evaluations found, by name: nothing if the plan
+      had ended before.
 
     Raises:
       DivergedError: the loss is no longer finite; no such state is ever saved.
@@ -149,6 +150,7 @@ def train(
     in_step = task.mesh.size > 1 and task.mesh.devices.flat[0].platform == "cpu"
     report = _Report(plan, rows, bar)
     now = int(state.step)
+    totals: dict[str, evaluate.Totals] = {}
     try:
         while now < plan.num_steps:
             first, now = now, plan.next_stop(now, source.window)
@@ -162,7 +164,8 @@ def train(
             if (evaluating or saving) and not sound(state):
                 raise errors.DivergedError(_diverged(now, {}))
             if evaluating:
-                rows.write(now, _evaluate(task, evaluator, state))
+                totals = evaluator.all_totals(task.evaluations, state)
+                rows.write(now, finish(task, totals))
             if saving:
                 rows.flush()
                 checkpoints.save(now, state)
@@ -175,7 +178,16 @@ def train(
         raise
     finally:
         source.close()
-    return state
+    return state, totals
+
+
+def finish(task: Task, totals: Mapping[str, evaluate.Totals]) -> dict[str, float]:
+    """Returns the numbers of a task's evaluations, as "<evaluation>/<metric>"."""
+    numbers: dict[str, float] = {}
+    for name, evaluation in task.evaluations.items():
+        found = evaluate.finish(evaluation, totals[name])
+        numbers |= {f"{name}/{metric}": value for metric, value in found.items()}
+    return numbers
 
 
 class _Report:
@@ -203,15 +215,6 @@ class _Report:
                 self._rows.write(now, {f"train/{name}": value for name, value in numbers.items()})
             if self._bar is not None:
                 self._bar.update(now, numbers)
-
-
-def _evaluate(task: Task, evaluator: evaluate.Evaluator, state: step.State) -> dict[str, float]:
-    numbers: dict[str, float] = {}
-    for name, evaluation in task.evaluations.items():
-        totals = evaluator.totals(name, evaluation, state)
-        found = evaluate.finish(evaluation, totals)
-        numbers |= {f"{name}/{metric}": value for metric, value in found.items()}
-    return numbers
 
 
 def _soundness(task: Task) -> Callable[[step.State], bool]:

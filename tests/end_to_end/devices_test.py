@@ -50,7 +50,7 @@ def _train(task: loop.Task, folder: Path, stop=lambda: False) -> tuple[dict, lis
     state = loop.initialise(task, like) if state is None else state
     rows = writer.Writer(folder, int(state.step))
     try:
-        state = loop.train(task, state, checkpoints, rows, stop=stop)
+        state, _ = loop.train(task, state, checkpoints, rows, stop=stop)
     finally:
         rows.close()
         checkpoints.close()

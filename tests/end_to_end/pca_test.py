@@ -54,7 +54,7 @@ def test_pca_with_30_components_has_the_published_error(pca):
 def test_a_linear_autoencoder_comes_to_pca_and_not_below(task, pca, tmp_path):
     state = loop.initialise(task, loop.template(task))
     checkpoints = checkpoint.Checkpoints(tmp_path / "checkpoints")
-    state = loop.train(task, state, checkpoints, writer.Silent())
+    state, _ = loop.train(task, state, checkpoints, writer.Silent())
     checkpoints.close()
     trained = _mse(task, state)
     assert trained["test"] == pytest.approx(pca["test"], rel=0.01)
