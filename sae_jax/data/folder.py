@@ -27,11 +27,11 @@ def load(split: str, folder: str, scale: float = 255.0) -> base.Arrays:
     part, _ = base.parse_split(split)
     where = pathlib.Path(folder).expanduser()
     path = _find(where, part)
-    x, label = _read(path)
+    x, label = read(path)
     label_path = where / f"{part}_label.npy"
     if label_path.is_file():
-        label, _ = _read(label_path)
-    _check(path, x, label)
+        label, _ = read(label_path)
+    check(path, x, label)
     return base.from_splits(path.name, split, {part: (x, label)}, _grid(x), scale)
 
 
@@ -50,7 +50,7 @@ def _find(folder: pathlib.Path, part: str) -> pathlib.Path:
     )
 
 
-def _read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
+def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the examples of a file and, if it is an .npz file that holds them, the labels."""
     try:
         if path.suffix == ".npy":
@@ -76,7 +76,7 @@ def _unpack(path: pathlib.Path, archive: Any) -> tuple[np.ndarray, np.ndarray | 
     return np.asarray(archive[name]), archive.get("label")
 
 
-def _check(path: pathlib.Path, x: np.ndarray, label: np.ndarray | None) -> None:
+def check(path: pathlib.Path, x: np.ndarray, label: np.ndarray | None) -> None:
     """Raises if the arrays are not examples and labels."""
     real = np.issubdtype(x.dtype, np.integer) or np.issubdtype(x.dtype, np.floating)
     if not (real or x.dtype == np.bool_):

@@ -193,3 +193,20 @@ def test_a_grid_of_three_is_a_picture() -> None:
     assert base.Spec("toy", "train", (12,), (2, 3, 2)).image_shape == (2, 3, 2)
     assert base.Spec("toy", "train", (12,), (6, 2)).image_shape is None
     assert base.Spec("toy", "train", (12,)).image_shape is None
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 1000])
+def test_shuffled_rows_are_all_rows_once(n: int) -> None:
+    for seed in (0, 2**32 - 1):
+        np.testing.assert_array_equal(np.sort(base.shuffled(n, seed)), np.arange(n))
+
+
+def test_shuffled_order_is_of_the_seed_and_stays() -> None:
+    assert base.shuffled(7, 0).tolist() == [6, 4, 0, 1, 2, 3, 5]
+    assert base.shuffled(7, 1).tolist() == [2, 0, 1, 3, 4, 6, 5]
+
+
+def test_seed_that_fits_no_word_is_refused() -> None:
+    for seed in (-1, 2**32):
+        with pytest.raises(ValueError, match=f"{seed} cannot decide an order"):
+            base.shuffled(5, seed)

@@ -58,7 +58,7 @@ def test_same_as_scikit_learns_own_loader(monkeypatch: pytest.MonkeyPatch) -> No
 def test_without_scikit_learn_and_network_the_error_names_both(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def no_wheel(requirement: str, folder: pathlib.Path) -> pathlib.Path:
+    def no_wheel(requirement: str, folder: pathlib.Path, *_: object) -> pathlib.Path:
         raise fetch.RouteFailed("pip has no network")
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -73,7 +73,7 @@ def test_wheel_and_folder_give_what_scikit_learn_gives(
     pytest.importorskip("sklearn")
     content = digits.RECIPE.routes[0].read()["digits.csv"]
 
-    def wheel(requirement: str, folder: pathlib.Path) -> pathlib.Path:
+    def wheel(requirement: str, folder: pathlib.Path, *_: object) -> pathlib.Path:
         path = folder / "scikit_learn-1-any.whl"
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(MEMBER, gzip.compress(content))
@@ -86,6 +86,15 @@ def test_wheel_and_folder_give_what_scikit_learn_gives(
     (tmp_path / "digits.csv.gz").write_bytes(gzip.compress(content[:-100]))
     with pytest.raises(errors.DataError, match=r"digits\.csv\.gz is damaged"):
         digits.load("train", folder=str(tmp_path))
+
+
+def test_classes_keep_their_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    only(monkeypatch, 0)
+    data = digits.load("train[:30]", classes=(3, 7))
+    assert data.label is not None
+    assert data.label.tolist() == [3, 7, 3, 7, 3, 7]
+    np.testing.assert_array_equal(data.x[0], digits.load("train").x[3])
 
 
 @pytest.mark.network

@@ -38,6 +38,15 @@ def test_folder_becomes_arrays(folder: pathlib.Path) -> None:
     assert data.label.tolist() == [1, 2, 3, 4]
 
 
+def test_classes_keep_their_examples(folder: pathlib.Path) -> None:
+    for name, content in toy().items():
+        (folder / name).write_bytes(content)
+    data = fashion_mnist.load("train[1:]", folder=str(folder), classes=(0, 4, 2))
+    assert data.label is not None
+    assert data.label.tolist() == [2, 4]
+    np.testing.assert_array_equal(data.x[1], np.arange(4 * 784, 5 * 784) % 251)
+
+
 def test_debian_package_is_unpacked_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def unpack(package: str, into: pathlib.Path) -> pathlib.Path:
         assert package == "dataset-fashion-mnist"

