@@ -1,5 +1,7 @@
 """The containers that cross `jit`: what goes into a model and what comes out."""
 
+from collections.abc import Callable
+import dataclasses
 from typing import Any
 
 import flax.struct
@@ -70,6 +72,20 @@ class Output:
     codes: jax.Array
     pre: jax.Array
     extras: dict[str, Any] = flax.struct.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """A model with its parameters, for terms and metrics that one forward pass does not serve.
+
+    Attributes:
+      encode: `[batch, d_in] -> codes [batch, d_sae]`, as when nothing is trained; `x` is in the
+        scale of the batch that comes with it.
+      call: `(method, *args)`, a method of the model's class; in the model's scale.
+    """
+
+    encode: Callable[[jax.Array], jax.Array]
+    call: Callable[..., Any]
 
 
 def mask(batch: Batch) -> jax.Array:

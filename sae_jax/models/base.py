@@ -6,7 +6,8 @@ the model's own scale. Parameters are a dict of arrays under the field's names (
 running threshold) is its `stats`. The file's `LATENT_AXES` names the axis that counts latents, for
 each parameter that has one. What a model must know of its data, it has as a field: `d_in`, numbers
 in an example; `d_out`, numbers in a reconstruction, if it can give others than it takes; `grid`,
-what an example, reshaped, is.
+what an example, reshaped, is. If its decoder needs nothing but codes, it has a method
+`decode(codes) -> x_hat`, in its own scale too: then that half can be exported by itself.
 """
 
 from collections.abc import Callable
@@ -25,27 +26,13 @@ Params = dict[str, Any]
 Stats = dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Bound:
-    """A model with its parameters, for terms and metrics that one forward pass does not serve.
-
-    Attributes:
-      encode: `[batch, d_in] -> codes [batch, d_sae]`, as when nothing is trained; `x` is in the
-        scale of the batch that comes with it.
-      call: `(method, *args)`, a method of the model's class; in the model's scale.
-    """
-
-    encode: Callable[[jax.Array], jax.Array]
-    call: Callable[..., Any]
-
-
 def bind(
     model: nn.Module,
     params: Params,
     stats: Stats,
     context: types.Context,
     rescale: Callable[[jax.Array], jax.Array] = lambda x: x,
-) -> Bound:
+) -> types.Bound:
     """Returns a model bound to its parameters; `rescale` brings an `x` into the model's scale."""
     at_rest = dataclasses.replace(context, train=False)
 
@@ -57,10 +44,10 @@ def bind(
             raise ValueError(f"{type(model).__name__} has no {method}: choose another model")
         return model.apply({"params": params, "stats": stats}, *args, method=method)
 
-    return Bound(encode, call)
+    return types.Bound(encode, call)
 
 
-def supply(function: Callable[..., Any], model: Bound) -> Callable[..., Any]:
+def supply(function: Callable[..., Any], model: types.Bound) -> Callable[..., Any]:
     """Returns `function` with the model it asks for, if it asks by a parameter `model`."""
     asks = "model" in inspect.signature(function).parameters
     return functools.partial(function, model=model) if asks else function

@@ -80,10 +80,7 @@ class DeepAutoencoder(nn.Module):
             seen.append(self._encode(encoder, i, seen[i], context))
         pre = _linear(encoder[depth], seen[depth])
         codes = self.activation(pre, context)
-        g = codes
-        for i in range(depth, -1, -1):
-            logits = _linear(decoder[i], g)
-            g = self._decode(i, logits)
+        x_hat, logits = self._widen(decoder, codes)
         extras: dict[str, Any] = {"logits": logits} if self.output == "sigmoid" else {}
         if self.layerwise:
             seen = [jax.lax.stop_gradient(h) for h in seen]
@@ -97,7 +94,25 @@ class DeepAutoencoder(nn.Module):
                 )
                 for i, h in enumerate(seen)
             )
-        return types.Output(x_hat=g, codes=codes, pre=pre, extras=extras)
+        return types.Output(x_hat=x_hat, codes=codes, pre=pre, extras=extras)
+
+    def decode(self, codes: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_out"]:
+        """Returns the reconstruction that codes stand for."""
+        params = self.variables["params"]
+        # Where a layer of the decoder has no matrix of its own, it is tied.
+        outer = [
+            {"w": params[f"enc_{i}"]["w"].T, **params[f"dec_{i}"]} for i in range(len(self.hidden))
+        ]
+        inner = {"w": params.get("w_dec", params["w_enc"].T), "b": params["b_dec"]}
+        return self._widen([*outer, inner], codes)[0]
+
+    def _widen(self, decoder: list[dict[str, Array]], codes: Array) -> tuple[Array, Array]:
+        """Returns the reconstruction, and what it was before the last non-linearity."""
+        g = codes
+        for i in range(len(decoder) - 1, -1, -1):
+            logits = _linear(decoder[i], g)
+            g = self._decode(i, logits)
+        return g, logits
 
     def _parameters(self, x: Array) -> tuple[list[dict[str, Array]], list[dict[str, Array]]]:
         """Returns `{"w", "b"}` of each layer of the encoder, and of its mirror in the decoder."""

@@ -71,10 +71,17 @@ class SparseAutoencoder(nn.Module):
         centre = b_dec if self.pre_bias else jnp.zeros_like(b_dec)
         pre = linear.encode(x, centre, w_enc, b_enc)
         codes = self.activation(pre, context)
-        x_hat = codes @ w_dec + b_dec[None]
-        if self.output == "identity":
-            return types.Output(x_hat=x_hat, codes=codes, pre=pre)
-        return types.Output(jax.nn.sigmoid(x_hat), codes, pre, extras={"logits": x_hat})
+        logits = codes @ w_dec + b_dec[None]
+        extras = {"logits": logits} if self.output == "sigmoid" else {}
+        return types.Output(self._squash(logits), codes, pre, extras)
+
+    def decode(self, codes: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_in"]:
+        """Returns the reconstruction that codes stand for."""
+        params = self.variables["params"]
+        return self._squash(codes @ params["w_dec"] + params["b_dec"][None])
+
+    def _squash(self, logits: Array) -> Array:
+        return jax.nn.sigmoid(logits) if self.output == "sigmoid" else logits
 
     def _rows(self, key: Array, shape: tuple[int, int]) -> Array:
         if self.weights == "uniform":

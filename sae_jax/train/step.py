@@ -46,7 +46,7 @@ class Term:
 
     Attributes:
       of: `(params, batch, output, context) -> [batch]`, unweighted, per example; one that takes
-        `model` by keyword is given a `models.base.Bound`.
+        `model` by keyword is given a `types.Bound`.
       weight: a number or a schedule.
     """
 

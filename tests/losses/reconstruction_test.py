@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.test_util import check_grads
@@ -44,3 +46,67 @@ def test_gradients_are_finite_differences(term):
     with jax.enable_x64(True):
         x, x_hat = jnp.asarray(rng.randn(2, 4)), jnp.asarray(rng.randn(2, 4))
         check_grads(lambda x_hat: _call(term, x, x_hat), (x_hat,), 1, ["rev"], 1e-7, 1e-7)
+
+
+@pytest.mark.parametrize(
+    ("delta", "expected"),
+    [  # Residuals 0, 2, -0.5, 0 and 1, -1, -1, -3.
+        (1.0, [(2 - 0.5) + 0.125, 0.5 + 0.5 + 0.5 + (3 - 0.5)]),
+        (2.0, [2 + 0.125, 0.5 + 0.5 + 0.5 + 2 * (3 - 1)]),
+        (100.0, [4.25 / 2, 12 / 2]),
+    ],
+)
+def test_huber_by_hand(delta, expected):
+    term = functools.partial(reconstruction.huber, delta=delta)
+    np.testing.assert_allclose(_call(term, X, X_HAT), expected, rtol=1e-6)
+
+
+def test_the_slope_of_huber_is_the_residual_up_to_delta():
+    def total(x_hat):
+        return _call(functools.partial(reconstruction.huber, delta=1.0), X, x_hat).sum()
+
+    slope = jax.grad(total)(jnp.asarray(X_HAT))
+    np.testing.assert_allclose(slope, [[0, -1, 0.5, 0], [-1, 1, 1, 1]])
+
+
+LOGITS = np.array([[0.0, 2.0, -3.0, 60.0], [-60.0, 0.5, -0.5, 1.0]])
+TARGET = np.array([[0.5, 1.0, 0.25, 1.0], [0.0, 0.0, 1.0, 0.75]])
+
+
+def _bce(logits, target=TARGET):
+    output = types.Output(
+        x_hat=jax.nn.sigmoid(logits),
+        codes=jnp.zeros((2, 1)),
+        pre=jnp.zeros((2, 1)),
+        extras={"logits": jnp.asarray(logits)},
+    )
+    context = types.Context(
+        step=jnp.zeros((), jnp.int32), key=jax.random.key(0), dead=jnp.zeros(1, bool)
+    )
+    return reconstruction.bce({}, types.Batch(x=jnp.asarray(target)), output, context)
+
+
+def test_binary_cross_entropy_is_that_of_the_probabilities():
+    with jax.enable_x64(True):
+        p = 1 / (1 + np.exp(-LOGITS))
+        # 1 - p of a large logit is 1 / (1 + e^logit), not what the subtraction leaves of it.
+        other = 1 / (1 + np.exp(LOGITS))
+        expected = -(TARGET * np.log(p) + (1 - TARGET) * np.log(other)).sum(axis=1)
+        np.testing.assert_allclose(_bce(LOGITS), expected, rtol=1e-12)
+
+
+def test_the_slope_of_binary_cross_entropy_is_probability_less_target():
+    slope = jax.grad(lambda logits: _bce(logits).sum())(jnp.asarray(LOGITS, jnp.float32))
+    np.testing.assert_allclose(slope, 1 / (1 + np.exp(-LOGITS)) - TARGET, atol=1e-6)
+
+
+def test_binary_cross_entropy_of_huge_logits_is_finite():
+    logits = jnp.asarray([[1e4, -1e4, 1e4, -1e4]] * 2)
+    found = _bce(logits, np.array([[1.0, 0, 0, 1]] * 2))
+    np.testing.assert_allclose(found, [2e4, 2e4])
+
+
+@pytest.mark.parametrize("term", [reconstruction.bce, reconstruction.layerwise])
+def test_a_term_that_lacks_what_it_reads_says_what_to_set(term):
+    with pytest.raises(ValueError, match=r"sigmoid|layerwise=True"):
+        _call(term, X, X_HAT)
