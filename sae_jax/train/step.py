@@ -150,7 +150,7 @@ def reconstruct(method: Method, state: State, batch: types.Batch) -> types.Outpu
     return dataclasses.replace(output, x_hat=output.x_hat / scale + shift)
 
 
-def bind(method: Method, state: State) -> base.Bound:
+def bind(method: Method, state: State) -> types.Bound:
     """Returns a trained model that may be called with examples in the scale of the data."""
     context = dataclasses.replace(_context_at_rest(state.key), step=state.step)
 
