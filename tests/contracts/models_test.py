@@ -1,7 +1,7 @@
 """Every architecture with every activation: shapes, gradients, learning, and any number of devices.
 
-A new file of `sae_jax/models` or `sae_jax/activations` is tested as soon as it is there; a new
-architecture needs a row of `MODELS`, a new activation that takes arguments one of `ACTIVATIONS`.
+A new file of `sae_jax/models` or `sae_jax/activations` is tested as soon as it is there; what it
+needs besides is a row in `tests/variants.py`.
 """
 
 import functools
@@ -21,62 +21,19 @@ from sae_jax.models import base
 from sae_jax.ops import normalise
 from sae_jax.optim import constraints, optimizers
 from sae_jax.train import step
+from tests import variants
+from tests.variants import D_IN, D_SAE
 
-BATCH, D_IN, D_SAE = 16, 8, 32
+BATCH = 16
 
-# Variant: (file, arguments besides d_in, d_sae, grid and activation, number of parameters).
-MODELS = {
-    "sae": ("sae", {}, 2 * 8 * 32 + 32 + 8),
-    "sae_tied": ("sae", dict(tied=True), 8 * 32 + 32 + 8),
-    "sae_ng": (
-        "sae",
-        dict(weights="uniform", output="sigmoid", pre_bias=False, bias="mean"),
-        2 * 8 * 32 + 32 + 8,
-    ),
-    "mlp": ("mlp", {}, 2 * 8 * 32 + 32 + 8),
-    "mlp_deep": (
-        "mlp",
-        dict(hidden=(16, 12), nonlinearity="elu", output="sigmoid", bias="mean"),
-        2 * (8 * 16 + 16 * 12 + 12 * 32) + 16 + 12 + 32 + 12 + 16 + 8,
-    ),
-    "mlp_tied": (
-        "mlp",
-        dict(hidden=(16,), nonlinearity="relu", tied=True),
-        8 * 16 + 16 * 32 + 16 + 32 + 16 + 8,
-    ),
-}
-ACTIVATIONS: dict[str, dict] = {}
-GRIDS: dict[str, tuple[int, ...]] = {}  # What an example of D_IN numbers is, if no 2 x 4 picture.
 MESHES = [(2, 1), (4, 1), (2, 2), (1, 4)]
 
 
-def _module(variant):
-    return importlib.import_module(f"sae_jax.models.{MODELS[variant][0]}")
-
-
-def _cases():
-    """The simplest architecture with every activation, and the others with one, or with none."""
-    simplest = [("sae", activation) for activation in build.modules_in("activations")]
-    takes = {v: "activation" in build._fields(_module(v).Model) for v in MODELS if v != "sae"}
-    return simplest + [(v, "relu" if taken else None) for v, taken in takes.items()]
-
-
-every_case = pytest.mark.parametrize(("variant", "activation"), _cases())
-
-
-def _model(variant, activation):
-    """Returns the model; `activation` is None for one that takes none."""
-    model, arguments = _module(variant).Model, MODELS[variant][1]
-    offered = dict(d_in=D_IN, d_sae=D_SAE, d_out=D_IN, grid=GRIDS.get(variant, (2, 4, 1)))
-    given = {key: value for key, value in offered.items() if key in build._fields(model)}
-    if activation is not None:
-        module = importlib.import_module(f"sae_jax.activations.{activation}")
-        given["activation"] = module.Activation(**ACTIVATIONS.get(activation, {}))
-    return model(**{**given, **arguments})
+every_case = pytest.mark.parametrize(("variant", "activation"), variants.cases())
 
 
 def _shapes(variant, activation):
-    init = functools.partial(base.init, _model(variant, activation))
+    init = functools.partial(base.init, variants.model(variant, activation))
     return jax.eval_shape(init, jax.random.key(0), _x())[0]
 
 
@@ -98,10 +55,14 @@ def _context():
 
 def _method(variant, activation):
     return step.Method(
-        model=_model(variant, activation),
+        model=variants.model(variant, activation),
         terms={
             "mse_sum": step.Term(reconstruction.mse_sum, 1.0),
             "l1": step.Term(sparsity.l1, 0.01),
+            **{
+                name: step.Term(build.losses_by_name()[name], 1.0)
+                for name in variants.TERMS.get(variant, ())
+            },
         },
         optimizer=optimizers.adam(lambda step: 3e-3),
         project=constraints.none().project,
@@ -112,7 +73,7 @@ def _method(variant, activation):
 
 
 def test_every_architecture_has_a_row_in_the_table():
-    assert {file for file, *_ in MODELS.values()} == set(build.modules_in("models"))
+    assert {file for file, *_ in variants.MODELS.values()} == set(build.modules_in("models"))
 
 
 @pytest.mark.parametrize("folder", ["models", "activations"])
@@ -127,13 +88,13 @@ def test_every_file_ends_in_what_is_found_by_its_name(folder):
 @every_case
 def test_the_number_of_parameters_is_that_of_the_table(variant, activation):
     params = _shapes(variant, activation)
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == MODELS[variant][2]
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == variants.MODELS[variant][2]
 
 
 @every_case
 def test_latent_axes_are_those_of_length_d_sae(variant, activation):
     params = _shapes(variant, activation)
-    named = _module(variant).LATENT_AXES
+    named = variants.module(variant).LATENT_AXES
     leaves = {path[-1].key: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     found = {name: leaf.shape.index(D_SAE) for name, leaf in leaves.items() if D_SAE in leaf.shape}
     assert found == {name: axis for name, axis in named.items() if name in leaves}
@@ -141,12 +102,16 @@ def test_latent_axes_are_those_of_length_d_sae(variant, activation):
 
 @every_case
 def test_outputs_have_their_shapes_and_finite_gradients(variant, activation):
-    model, x = _model(variant, activation), _x()
+    model, x = variants.model(variant, activation), _x()
     params, stats = jax.jit(functools.partial(base.init, model))(jax.random.key(0), x)
 
     def loss(params, x):
         output, changed = base.forward(model, params, stats, x, _context())
-        return ((x - output.x_hat) ** 2).sum(), (output, changed)
+        loss = ((x - output.x_hat) ** 2).sum()
+        for name in variants.TERMS.get(variant, ()):
+            term = build.losses_by_name()[name]
+            loss = loss + term(params, types.Batch(x=x), output, _context()).sum()
+        return loss, (output, changed)
 
     (grads, slope), (output, changed) = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params, x)
     assert output.x_hat.shape == (BATCH, D_IN)

@@ -6,48 +6,44 @@ After a change that was meant to change numbers, write them anew and look at the
     git diff tests/golden/step.json
 """
 
-import importlib
 import json
 from pathlib import Path
-import pkgutil
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sae_jax import activations, types
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from experiments import build
+from sae_jax import types
 from sae_jax.losses import parameters, reconstruction, sparsity
 from sae_jax.ops import normalise
 from sae_jax.optim import optimizers
 from sae_jax.train import step
+from tests import variants
 
 FILE = Path(__file__).with_name("step.json")
 RTOL = 1e-5
-ACTIVATIONS = [info.name for info in pkgutil.iter_modules(activations.__path__)]
-MODELS = {
-    "sae": ("sae", {}),
-    "sae_tied": ("sae", dict(tied=True)),
-    "sae_ng": ("sae", dict(weights="uniform", output="sigmoid", pre_bias=False, bias="mean")),
-}
-CASES = [f"{model}-{activation}" for model in MODELS for activation in ACTIVATIONS]
+CASES = {"-".join(filter(None, case)): case for case in variants.cases()}
 
 
 def measure(case: str) -> dict[str, float]:
     """Returns loss, terms and gradient norm of one step, and the loss after it."""
-    model, activation = case.split("-")
-    file, kwargs = MODELS[model]
-    activation = importlib.import_module(f"sae_jax.activations.{activation}").Activation()
-    model = importlib.import_module(f"sae_jax.models.{file}").Model(8, 32, activation, **kwargs)
+    variant, activation = CASES[case]
     terms = {
         "mse_sum": step.Term(reconstruction.mse_sum, 1.0),
-        "l1_decoder_norm": step.Term(sparsity.l1_decoder_norm, 0.1),
+        "l1": step.Term(sparsity.l1, 0.1),
         "weight_decay": step.Term(parameters.weight_decay, 1e-3),
     }
-    if case.endswith("sigmoid"):
+    if activation == "sigmoid":
         terms["kl"] = step.Term(sparsity.kl, 0.1)
+    for name in variants.TERMS.get(variant, ()):
+        terms[name] = step.Term(build.losses_by_name()[name], 0.5)
     method = step.Method(
-        model=model,
+        model=variants.model(variant, activation),
         terms=terms,
         optimizer=optimizers.adam(lambda step: 1e-2),
         project=lambda params: params,
@@ -64,7 +60,7 @@ def measure(case: str) -> dict[str, float]:
 
 
 def test_the_file_has_every_variant_and_no_other():
-    assert list(json.loads(FILE.read_text())) == CASES, (
+    assert list(json.loads(FILE.read_text())) == list(CASES), (
         "step.json is not of these variants: run `python tests/golden/step_test.py`"
     )
 
