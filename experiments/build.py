@@ -167,9 +167,8 @@ def _corruption(where: str, group: Group, grid: tuple[int, ...] | None) -> corru
     _refuse_missing(where, kwargs, [k for k in knobs if _is_needed(of, k)])
     of = functools.partial(of, **kwargs)
     try:
-        if grid is not None:
-            x = jax.ShapeDtypeStruct((math.prod(grid),), np.float32)
-            jax.eval_shape(lambda key, x: of(key, x, grid), jax.random.key(0), x)
+        x = jax.ShapeDtypeStruct((math.prod(grid or (1,)),), np.float32)
+        jax.eval_shape(lambda key, x: of(key, x, grid), jax.random.key(0), x)
     except (TypeError, ValueError) as error:
         raise errors.UserError(f"config.{where}: {error}") from error
     return corrupt.Corruption(of, grid)

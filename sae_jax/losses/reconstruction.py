@@ -116,18 +116,19 @@ def layerwise(
 
     Args:
       params: not read.
-      batch: not read.
+      batch: its target is that of the first layer, so that one that sees noise learns to undo it.
       output: its extras "layer_input" and "layer_output" are read.
       context: its step is read.
       steps: of each layer.
     """
-    del params, batch
+    del params
     if "layer_input" not in output.extras:
         raise ValueError(
             "layerwise needs a model that reconstructs its layers: mlp, layerwise=True"
         )
-    pairs = zip(output.extras["layer_input"], output.extras["layer_output"], strict=True)
-    each = jnp.stack([((seen - made) ** 2).sum(axis=-1) for seen, made in pairs])
+    wanted = (batch.target, *output.extras["layer_input"][1:])
+    pairs = zip(wanted, output.extras["layer_output"], strict=True)
+    each = jnp.stack([((aim - made) ** 2).sum(axis=-1) for aim, made in pairs])
     return each[jnp.minimum(context.step // steps, len(each) - 1)]
 
 

@@ -48,6 +48,7 @@ class Corruption:
 def masking(key: jax.Array, x: jax.Array, grid: Grid, *, share: float) -> Pair:
     """Sets each number to 0 with probability `share`."""
     del grid
+    _check_share("masking", share)
     return jnp.where(jax.random.bernoulli(key, share, x.shape), 0.0, x), None
 
 
@@ -56,21 +57,29 @@ def salt_and_pepper(
 ) -> Pair:
     """Sets each number with probability `share` to `low` or `high`, either as likely."""
     del grid
+    _check_share("salt_and_pepper", share)
     where, which = jax.random.split(key)
     extreme = jnp.where(jax.random.bernoulli(which, 0.5, x.shape), high, low)
     return jnp.where(jax.random.bernoulli(where, share, x.shape), extreme, x), None
 
 
 def gaussian(key: jax.Array, x: jax.Array, grid: Grid, *, sigma: float) -> Pair:
-    """Adds normal noise of standard deviation `sigma`; nothing is clipped."""
+    """Adds normal noise of standard deviation `sigma`, in units of the data; nothing is clipped."""
     del grid
+    if sigma < 0:
+        raise ValueError(f"gaussian: sigma={sigma}: it must be 0 or more")
     return x + sigma * jax.random.normal(key, x.shape), None
 
 
-def blur(key: jax.Array, x: jax.Array, grid: Grid, *, sigma: float) -> Pair:
-    """Convolves a picture with a Gaussian of `sigma` pixels, cut at 3 sigma; borders repeat."""
-    del key
+def blur(key: jax.Array, x: jax.Array, grid: Grid, *, sigma: float, noise: float = 0.0) -> Pair:
+    """Convolves a picture with a Gaussian of `sigma` pixels, and adds normal noise after it.
+
+    The Gaussian is cut at 3 sigma; the border's pixels go on outside. Without noise a linear map
+    undoes nearly all of it.
+    """
     height, width, channels = _picture("blur", grid)
+    if sigma <= 0 or noise < 0:
+        raise ValueError(f"blur: sigma={sigma}, noise={noise}: above 0, and 0 or more")
     radius = math.ceil(3 * sigma)
     bell = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     kernel = [float(weight) for weight in bell / bell.sum()]
@@ -79,7 +88,7 @@ def blur(key: jax.Array, x: jax.Array, grid: Grid, *, sigma: float) -> Pair:
     )
     image = jnp.stack([w * image[i : i + height] for i, w in enumerate(kernel)]).sum(axis=0)
     image = jnp.stack([w * image[:, i : i + width] for i, w in enumerate(kernel)]).sum(axis=0)
-    return image.reshape(x.shape), None
+    return image.reshape(x.shape) + noise * jax.random.normal(key, x.shape), None
 
 
 def patch(key: jax.Array, x: jax.Array, grid: Grid, *, size: int) -> Pair:
@@ -87,7 +96,8 @@ def patch(key: jax.Array, x: jax.Array, grid: Grid, *, size: int) -> Pair:
     height, width, channels = _picture("patch", grid)
     if not 0 < size <= min(height, width):
         raise ValueError(f"patch: size={size} does not fit pictures of {height} x {width}")
-    top, left = jax.random.randint(key, (2,), 0, jnp.asarray([height - size + 1, width - size + 1]))
+    corners = jnp.asarray([height - size + 1, width - size + 1])
+    top, left = jax.random.randint(key, (2,), 0, corners)
     row, column = jnp.arange(height)[:, None, None], jnp.arange(width)[None, :, None]
     inside = (row >= top) & (row < top + size) & (column >= left) & (column < left + size)
     inside = jnp.broadcast_to(inside, (height, width, channels)).reshape(x.shape)
@@ -108,3 +118,8 @@ def _picture(name: str, grid: Grid) -> tuple[int, int, int]:
     if grid is None or len(grid) != 3:
         raise ValueError(f"{name} needs pictures: examples of this data set have no height, width")
     return grid[0], grid[1], grid[2]
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 <= share <= 1:
+        raise ValueError(f"{name}: share={share}: it must be from 0 to 1")
