@@ -3,6 +3,7 @@
 A file is found by its name; `rows` returns None where the picture makes no sense for the run.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import functools
 import importlib
@@ -13,6 +14,8 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("agg")
+import jax
+import jax.numpy as jnp
 from matplotlib import figure as mpl_figure
 import numpy as np
 
@@ -42,7 +45,7 @@ class Run:
     task: loop.Task
     state: step.State
     params: dict[str, Any]
-    totals: dict[str, evaluate.Totals]
+    totals: Mapping[str, evaluate.Totals]
     input: np.ndarray
     target: np.ndarray
     output: types.Output
@@ -56,6 +59,23 @@ class Run:
     def evaluator(self) -> evaluate.Evaluator:
         """What encodes other data: `run.evaluator.encoded(run.state, data)`."""
         return evaluate.Evaluator(self.task.method, self.task.mesh)
+
+    def decode(self, codes: np.ndarray, like: np.ndarray) -> np.ndarray | None:
+        """Returns what codes stand for, `[n, d_out]`, in the scale of the data.
+
+        None if the model cannot tell, because its codes are not all that its decoder sees.
+
+        Args:
+          codes: `[n, d_sae]`.
+          like: `[n, d_in]`, examples in whose scale, where each has one of its own.
+        """
+        method = self.task.method
+        if not hasattr(method.model, "decode"):
+            return None
+        shift, scale = method.normaliser.affine(self.state.normaliser, jnp.asarray(like))
+        variables = {"params": jax.tree.map(jnp.asarray, self.params)}
+        x_hat: Any = method.model.apply(variables, jnp.asarray(codes), method="decode")
+        return np.asarray(x_hat / scale + shift)
 
     @functools.cached_property
     def rows(self) -> list[writer.Row]:
@@ -85,3 +105,18 @@ def draw(name: str, run: Run) -> Path | None:
     module.draw(rows, figure)
     figure.savefig(path)
     return path
+
+
+def sheet(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
+    """Returns images `[n, height, width, channels]` as one, in lines of `columns`, read like text.
+
+    Between them are `gap` pixels of NaN; a single channel is dropped.
+    """
+    count, height, width, channels = images.shape
+    high, wide = height + gap, width + gap
+    lines = -(-count // columns)
+    made = np.full((lines * high - gap, columns * wide - gap, channels), np.nan, np.float32)
+    for place, image in enumerate(images):
+        top, left = place // columns * high, place % columns * wide
+        made[top : top + height, left : left + width] = image
+    return made[:, :, 0] if channels == 1 else made

@@ -32,8 +32,19 @@ def projected(train: np.ndarray, x: np.ndarray, k: int) -> np.ndarray:
     return fitted.inverse_transform(fitted.transform(x))
 
 
-def random_features(x: np.ndarray, d_sae: int, seed: int) -> np.ndarray:
-    """Returns `relu((x - mean) w)` for a random w `[d_in, d_sae]` with unit columns."""
-    w = np.random.RandomState(seed).randn(x.shape[1], d_sae)
-    w /= np.linalg.norm(w, axis=0)
-    return np.maximum((x - x.mean(axis=0)) @ w.astype(np.float32), 0)
+def random_features(
+    x: np.ndarray, d_sae: int, seed: int, mean: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns `relu((x - mean) w)` for a random w `[d_in, d_sae]` with unit columns.
+
+    `mean` `[d_in]` is that of `x` where none is given; to a test split give that of the training
+    split.
+    """
+    mean = x.mean(axis=0) if mean is None else mean
+    return np.maximum((x - mean) @ random_directions(x.shape[1], d_sae, seed), 0)
+
+
+def random_directions(d_in: int, d_sae: int, seed: int) -> np.ndarray:
+    """Returns a random matrix `[d_in, d_sae]` with unit columns, float32."""
+    w = np.random.RandomState(seed).randn(d_in, d_sae)
+    return (w / np.linalg.norm(w, axis=0)).astype(np.float32)

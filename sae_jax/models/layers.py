@@ -17,7 +17,7 @@ NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "softplus": jax.nn.softplus,
     "tanh": jnp.tanh,
 }
-_RECTIFIERS = ("elu", "gelu", "relu", "silu")
+RECTIFIERS = ("elu", "gelu", "relu", "silu")
 
 
 class Linear(nn.Module):
@@ -46,7 +46,7 @@ def initializer(nonlinearity: str) -> Any:
     Rectifiers: normal of variance 2 / fan-in (He et al. 2015); the others: uniform within
     +-sqrt(6 / (fan-in + fan-out)) (Glorot & Bengio 2010).
     """
-    if nonlinearity in _RECTIFIERS:
+    if nonlinearity in RECTIFIERS:
         return nn.initializers.he_normal()
     return nn.initializers.glorot_uniform()
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 Schedule = Callable[[jax.Array], jax.Array]
-Number = float | Schedule
+Number = int | float | Schedule
 
 
 def value(number: Number, step: jax.Array) -> jax.Array:

@@ -1,0 +1,72 @@
+"""A linear SVM on winner-take-all codes of MNIST: test error in %.
+
+Trained on the 60,000 training images without labels. The C of the SVM (CSET; squared hinge, one
+class against the rest) is chosen on the last 10,000 training images, as length of the runs,
+learning rate and shares were; then it is fitted to all 60,000. Random features are
+`relu((x - mean) w)` with 2,000 random directions w.
+"""
+
+from collections.abc import Sequence
+import functools
+
+from matplotlib.figure import Figure
+import numpy as np
+
+from experiments import tables
+from experiments.tables import baselines
+from sae_jax.analysis import probe
+from sae_jax.data import mnist
+
+TITLE = "Winner-take-all autoencoders and linear SVMs on MNIST"
+COLUMNS = {"error": "test error, %", "active": "latents active, %"}
+SIZE = (7.0, 2.8)
+_PAPER = "Makhzani & Frey 2015, Table 1"
+_C = (0.1, 1.0, 10.0)
+_VALIDATION = 10_000
+ROWS = (
+    tables.Row("raw pixels", seeds=(0,)),
+    tables.Row("PCA, 100 components", seeds=(0,)),
+    tables.Row("random features"),
+    tables.Row(
+        "FC-WTA, 2,000 latents",
+        "configs/wta_mnist.py",
+        published={"error": 1.20},
+        source=_PAPER,
+        differs="DIFFERS",
+    ),
+    tables.Row(
+        "CONV-WTA, 16 maps",
+        "configs/conv_wta_mnist.py",
+        published={"error": 1.02},
+        source=_PAPER,
+        differs="DIFFERS",
+    ),
+)
+
+
+def measure(row: tables.Row, seed: int, run: tables.Run | None) -> tables.Numbers:
+    """Returns the error of the SVM on the test images, and how many latents are active there."""
+    data = [mnist.load(split) for split in ("train", "test")]
+    if run is None:
+        codes = _baseline(row.label, [baselines.decoded(part) for part in data], seed)
+    else:
+        codes = [run.evaluator.encoded(run.state, part)[0] for part in data]
+    train, test = map(probe.of, codes, data)
+    error = probe.linear_svm(train, test, _VALIDATION, _C).error
+    return {"error": error, "active": 100 * float((codes[1] != 0).mean())}
+
+
+def draw(lines: Sequence[tables.Line], figure: Figure) -> None:
+    """Draws a bar for each row, and a mark where something is published."""
+    tables.draw_bars(lines, "error", "test error, %", figure)
+
+
+def _baseline(label: str, pixels: list[np.ndarray], seed: int) -> list[np.ndarray]:
+    """Returns the codes of both splits that need no training."""
+    train = pixels[0]
+    if label == "raw pixels":
+        return pixels
+    if label.startswith("PCA"):
+        return [baselines.pca(train, 100).transform(x) for x in pixels]
+    features = functools.partial(baselines.random_features, d_sae=2000, seed=seed)
+    return [features(x, mean=train.mean(axis=0)) for x in pixels]

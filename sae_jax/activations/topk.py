@@ -1,0 +1,54 @@
+"""TopK: the k largest pre-activations of each example, and zeros.
+
+  codes_i = pre_i if pre_i is among the k largest of its example, else 0
+
+k-sparse autoencoders (Makhzani & Frey 2013, arXiv 1312.5663): the largest, not the largest in
+absolute value; no non-linearity besides; tied weights; k falls from many to its end during the
+first half of training, or some latents are never chosen; a few times more latents are kept when
+features are taken, `alpha`. TopK (Gao et al. 2024, arXiv 2406.04093): a ReLU after it.
+"""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sae_jax import types
+from sae_jax.ops import schedule, select
+
+
+class TopK(nn.Module):
+    """Keeps exactly k latents of each example; of equals, the first. Only they have a gradient.
+
+    Attributes:
+      k: how many, a number or a schedule; rounded, and never more than there are latents.
+      alpha: when nothing is trained `alpha k` are kept; 1 or more.
+      relu: whether a kept latent that is negative becomes 0, so that there may be fewer.
+    """
+
+    k: schedule.Number
+    alpha: int | float = 1.0
+    relu: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses a k and an alpha that cannot be."""
+        if not callable(self.k) and self.k < 1:
+            raise ValueError(f"k={self.k}: it must be 1 or more")
+        if self.alpha < 1:
+            raise ValueError(f"alpha={self.alpha}: it must be 1 or more")
+        super().__post_init__()
+
+    def __call__(
+        self, pre: Float[Array, "batch d_sae"], context: types.Context
+    ) -> Float[Array, "batch d_sae"]:
+        """Returns the k largest of each row in their places."""
+        d_sae = pre.shape[-1]
+        if not callable(self.k) and self.k > d_sae:
+            raise ValueError(f"k={self.k} of {d_sae} latents: choose a smaller k")
+        scale = 1.0 if context.train else self.alpha
+        k = select.count(scale * schedule.value(self.k, context.step), d_sae)
+        codes = jnp.where(select.largest(pre, k, axis=1), pre, 0.0)
+        return jax.nn.relu(codes) if self.relu else codes
+
+
+Activation = TopK
