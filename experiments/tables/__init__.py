@@ -7,6 +7,8 @@ A file states `TITLE`, `COLUMNS` (what `measure` returns, and how the column's h
                                                  no config: a baseline that needs no training here
   draw(lines, figure)                            a plot of the finished table
 
+and, where a row has parts, `join(list of the numbers of its parts) -> numbers`.
+
 `make` trains the runs that are missing, each by `experiments.main` in a folder of its own, measures
 those not measured yet, and writes `table.md`, `table.json` and `table.png`.
 """
@@ -46,6 +48,8 @@ class Row:
       config: "configs/<name>.py" or "configs/<name>.py:<variant>"; "" for a baseline.
       overrides: of the config, "model.d_sae": 30.
       seeds: a run each.
+      parts: overrides besides, of runs that only together are one measurement: for each seed a run
+        of each part.
       published: what a paper has in a column.
       source: of the published numbers: authors, year, table.
       differs: how the run here is not what the paper did.
@@ -55,6 +59,7 @@ class Row:
     config: str = ""
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     seeds: Sequence[int] = (0, 1, 2)
+    parts: Sequence[Mapping[str, Any]] = ()
     published: Mapping[str, float] = dataclasses.field(default_factory=dict)
     source: str = ""
     differs: str = ""
@@ -164,12 +169,13 @@ def markdown(module: Any, lines: Sequence[Line]) -> str:
 
 def draw_bars(lines: Sequence[Line], column: str, label: str, figure: mpl_figure.Figure) -> None:
     """Draws a bar for each row, with its standard deviation; a diamond is what was published."""
-    shown = [line for line in lines if column in line.stats]
+    shown = [line for line in lines if column in {*line.stats, *line.row.published}]
     axis = figure.subplots()
     for place, line in enumerate(shown):
-        stat = line.stats[column]
-        axis.barh(place, stat.mean, xerr=stat.sd, color="#4c72b0", height=0.6, capsize=3)
-        axis.annotate(f" {stat.mean:.4g}", (stat.mean, place), va="center", fontsize=8)
+        if column in line.stats:
+            stat = line.stats[column]
+            axis.barh(place, stat.mean, xerr=stat.sd, color="#4c72b0", height=0.6, capsize=3)
+            axis.annotate(f" {stat.mean:.4g}", (stat.mean, place), va="center", fontsize=8)
         if column in line.row.published:
             mark = axis.plot(line.row.published[column], place, "D", color="#c44e52", zorder=3)[0]
             mark.set_label("published")
@@ -191,13 +197,25 @@ def folder_of(row: Row, seed: int, root: Path = ROOT) -> Path:
 
 
 def _measured(name: str, module: Any, row: Row, seed: int, root: Path) -> Numbers:
-    """Returns the numbers of one run, measured now or before."""
+    """Returns the numbers of one seed of a row, measured now or before."""
+    if not row.parts:
+        return _measured_run(name, module, row, seed, root, _slug(row.label))
+    found = []
+    for part in row.parts:
+        label = _slug(",".join([row.label, *(f"{key}={value}" for key, value in part.items())]))
+        whole = dataclasses.replace(row, overrides={**row.overrides, **part}, parts=())
+        found.append(_measured_run(name, module, whole, seed, root, label))
+    return module.join(found)
+
+
+def _measured_run(name: str, module: Any, row: Row, seed: int, root: Path, label: str) -> Numbers:
+    """Returns the numbers of one run, kept under a label, measured now or before."""
     folder = folder_of(row, seed, root)
     config = _config(row, seed) if row.config else None
     if config is not None:
         _train(row, seed, config, folder)
     known = json.dumps(build.plain(config), sort_keys=True) if config is not None else ""
-    path = root / name / "measured" / f"{_slug(row.label)}-{seed}.json"
+    path = root / name / "measured" / f"{label}-{seed}.json"
     if path.is_file():
         before = json.loads(path.read_text())
         if before["config"] == known and set(before["numbers"]) <= set(module.COLUMNS):

@@ -69,3 +69,26 @@ def test_a_run_that_fails_ends_the_table(small, tmp_path):
     small.ROWS = (tables.Row("bad", DEBUG, {"num_steps": 0}),)
     with pytest.raises(errors.UserError, match="status 2"):
         tables.make("small", tmp_path)
+
+
+def test_the_parts_of_a_row_are_measured_each_for_itself_and_joined(small, tmp_path):
+    parts = tuple({"data.digit": digit} for digit in (3, 5))
+
+    def measure(row, seed, run):
+        assert run is None
+        small.measured.append((dict(row.overrides), seed))
+        return {str(row.overrides["data.digit"]): 10.0 * row.overrides["data.digit"] + seed}
+
+    def join(found):
+        assert found[0].keys() == {"3"}
+        return found[0] | found[1] | {"mean": (found[0]["3"] + found[1]["5"]) / 2}
+
+    small.COLUMNS = {"3": "3", "5": "5", "mean": "mean"}
+    small.ROWS = (tables.Row("all", overrides={"a": 1}, seeds=(0, 4), parts=parts),)
+    small.measure, small.join = measure, join
+    small.draw = lambda lines, figure: None
+    table = json.loads((tables.make("small", tmp_path) / "table.json").read_text())
+    assert table[0]["measured"]["5"] == {"mean": 52.0, "sd": pytest.approx(8**0.5), "n": 2}
+    assert table[0]["measured"]["mean"]["mean"] == 42.0
+    tables.make("small", tmp_path)
+    assert small.measured == [({"a": 1, "data.digit": d}, s) for s in (0, 4) for d in (3, 5)]

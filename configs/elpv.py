@@ -1,0 +1,53 @@
+r"""Defects of solar cells: a denoising autoencoder of pictures of sound cells.
+
+python -m experiments.main --config=configs/elpv.py
+"""
+
+import ml_collections
+
+from configs import base
+from sae_jax import sweep
+
+VARIANTS = ("", "debug")
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    """Returns the config.
+
+    Args:
+      arg: "" for the main job; "debug" for a few steps of it.
+    """
+    if arg not in VARIANTS:
+        raise ValueError(f'elpv has no variant "{arg}": it has {", ".join(VARIANTS[1:])}')
+    config = base.get_config()
+    config.num_steps = 1500
+    config.batch_size = 128
+    config.checkpoint_every = 0
+    config.data.update(
+        name="elpv", split="train", folder="", size=32, cell="mono", fold=config.get_ref("seed")
+    )
+    config.corruption = ml_collections.ConfigDict(dict(name="gaussian", sigma=0.2))
+    config.model.update(
+        name="mlp",
+        d_sae=64,
+        hidden=(256,),
+        nonlinearity="silu",
+        activation=dict(name="identity"),
+        bias="mean",
+    )
+    config.loss.mse_sum = 1.0
+    config.optim.update(
+        name="adam", learning_rate=dict(name="cosine", value=1e-3, warmup=0.02), clip_norm=0.0
+    )
+    for split in ("test", "valid"):
+        config.evals[split] = ml_collections.ConfigDict(
+            dict(split=split, batch_size=100, metrics=("mse", "fvu"))
+        )
+    if arg == "debug":
+        config.update(num_steps=6, batch_size=64, log_every=2)
+    return config
+
+
+def seeds() -> sweep.Sweep:
+    """Three random splits of the sound cells, and three initial states."""
+    return sweep.grid("seed", 0, 1, 2)
