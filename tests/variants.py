@@ -58,7 +58,7 @@ MODELS = {
     ),
     "conv": (
         "conv",
-        dict(channels=(4, 6), kernel=3, output="sigmoid", bias="mean"),
+        dict(channels=(4, 6), kernel=3),
         (9 * 4 + 4) + (9 * 4 * 6 + 6) + (6 * 32 + 32) + (32 * 6 + 6) + (9 * 4 * 6 + 4) + 9 * 4 + 1,
     ),
     "conv_pooled": (

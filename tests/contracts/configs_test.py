@@ -30,7 +30,12 @@ SWEEPS = [(name, sweep) for name in CONFIGS for sweep in trials.sweeps(CONFIGS[n
 
 # What an example of a data set is and, where it is not the example, its target.
 PICTURE = ((28, 28, 1), None)
-SHAPES: dict[str, tuple[tuple[int, ...] | None, tuple[int, ...] | None]] = {}
+SHAPES: dict[str, tuple[tuple[int, ...] | None, tuple[int, ...] | None]] = {
+    "movielens": (None, None),
+    "movielens_implicit": (None, None),
+    "moving_digits": ((3, 8, 8, 1), (320,)),
+    "ucr_forecast": ((64, 1), (80,)),
+}
 NUMBERS = np.random.RandomState(0).randint(0, 256, (8192, 784), np.uint8)
 
 

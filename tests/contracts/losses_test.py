@@ -17,15 +17,18 @@ ROWS, D_IN, D_SAE = 8, 4, 6
 ALL = build.losses_by_name()
 
 
-def _no_method(name, *args):
-    raise AssertionError(f"a model of this test has no {name}")
+def _call(name, *args):
+    assert name == "activation", f"a model of this test has no {name}"
+    return jax.nn.sigmoid(args[0])
 
 
 def _alone(of):
     """Returns a term that takes what all take; one that asks for a model is given a small one."""
 
     def term(params, batch, output, context):
-        bound = base.Bound(lambda x: jnp.tanh(x @ params["w_enc"] + params["b_enc"]), _no_method)
+        bound = types.Bound(
+            lambda x: jax.nn.sigmoid(x @ params["w_enc"] + params["b_enc"][None]), _call
+        )
         return base.supply(of, bound)(params, batch, output, context)
 
     return term
@@ -54,6 +57,12 @@ def _inputs(rows=ROWS, mask=None):
         "logits": array(D_IN),
         "layer_input": (array(D_IN), array(3)),
         "layer_output": (array(D_IN), array(3)),
+        "mean": array(D_SAE),
+        "log_var": array(D_SAE),
+        "decoded": array(3, D_IN),
+        "log_ratio": array(3),
+        "encoded": array(3, 2),
+        "quantised": array(3, 2),
     }
     output = types.Output(x_hat=array(D_IN), codes=array(D_SAE), pre=array(D_SAE), extras=extras)
     context = types.Context(

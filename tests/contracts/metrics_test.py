@@ -1,5 +1,6 @@
 """Every metric, found by name: no number depends on how a split is cut into batches."""
 
+import functools
 import importlib
 import inspect
 
@@ -11,6 +12,7 @@ import pytest
 from experiments import build, report
 from sae_jax import types
 from sae_jax.data import base
+from sae_jax.models import base as models
 
 ROWS, D_IN, D_SAE = 64, 8, 32
 METRICS = {
@@ -23,6 +25,8 @@ DATA = {
     "ranking": lambda x: (jnp.where(x < 3.5, 1.0, 0.0), jnp.where(x > 4.5, 1.0, 0.0)),
 }
 
+KNOBS = {"ssim": dict(grid=(2, 4, 1), size=2)}  # What the config or the data must say.
+
 every_metric = pytest.mark.parametrize("name", METRICS)
 
 
@@ -33,9 +37,22 @@ def _split():
     return x, x + 0.3 * rng.randn(ROWS, D_IN).astype(np.float32), codes.astype(np.float32)
 
 
+@functools.cache
+def _sums(name):
+    """Returns what a batch adds to a metric; one that asks for a model is given a small one."""
+    w = jnp.asarray(np.random.RandomState(1).randn(D_IN, D_SAE), jnp.float32)
+
+    def call(name, x, key, samples):
+        assert name == "log_weights", f"a model of this test has no {name}"
+        return jax.random.normal(key, (len(x), samples)) - x.sum(axis=1, keepdims=True)
+
+    bound = types.Bound(lambda x: jnp.tanh(0.1 * x @ w), call)
+    sums = functools.partial(METRICS[name].sums, **KNOBS.get(name, {}))
+    return jax.jit(models.supply(sums, bound))
+
+
 def _totals(name, size, padding="last row"):
     """Sums over the split in batches of `size`, as `train.evaluate` takes them."""
-    metric = METRICS[name]
     x, x_hat, codes = _split()
     reference = jnp.asarray(x[:16].mean(axis=0))
     totals = None
@@ -46,7 +63,7 @@ def _totals(name, size, padding="last row"):
         x_seen, y = DATA[name](rows[0]) if name in DATA else (rows[0], None)
         batch = types.Batch(x=x_seen, y=y, mask=jnp.asarray(mask))
         output = types.Output(x_hat=rows[1] + 0, codes=rows[2], pre=rows[2])
-        sums = jax.jit(metric.sums)(batch, output, reference)
+        sums = _sums(name)(batch, output, reference)
         sums = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), sums)
         totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
     return totals
