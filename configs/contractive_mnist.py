@@ -7,8 +7,6 @@ python -m experiments.figure --name=contractive
 Cross-entropy of the pixels plus a penalty that keeps codes from reacting to the input. What it is
 worth is told by the digits: the table `contractive` fine-tunes each encoder on labels. As in the
 paper, 50,000 images train and the other 10,000 training images choose everything that is chosen.
-
-TIMES
 """
 
 import ml_collections

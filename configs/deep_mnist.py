@@ -8,8 +8,6 @@ python -m experiments.figure --name=deep
 Their error is 3.00 per test image (squared, summed over pixels in [0, 1]) after pretraining with
 restricted Boltzmann machines and 200 epochs of conjugate gradients; PCA with 30 components has
 13.87, their logistic PCA 8.01. Here SiLU units and Adam on the cross-entropy, without pretraining.
-
-TIMES
 """
 
 import ml_collections

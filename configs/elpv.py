@@ -1,4 +1,4 @@
-r"""Defects of solar cells: a denoising autoencoder of pictures of sound cells.
+r"""Defects of solar cells: a linear autoencoder of pictures of sound cells.
 
 python -m experiments.main --config=configs/elpv.py
 """
@@ -20,24 +20,19 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg not in VARIANTS:
         raise ValueError(f'elpv has no variant "{arg}": it has {", ".join(VARIANTS[1:])}')
     config = base.get_config()
-    config.num_steps = 1500
+    config.num_steps = 2000
     config.batch_size = 128
     config.checkpoint_every = 0
     config.data.update(
         name="elpv", split="train", folder="", size=32, cell="mono", fold=config.get_ref("seed")
     )
-    config.corruption = ml_collections.ConfigDict(dict(name="gaussian", sigma=0.2))
     config.model.update(
-        name="mlp",
-        d_sae=64,
-        hidden=(256,),
-        nonlinearity="silu",
-        activation=dict(name="identity"),
-        bias="mean",
+        name="sae", d_sae=128, activation=dict(name="identity"), weights="uniform", bias="mean"
     )
+    config.normaliser.name = "example"
     config.loss.mse_sum = 1.0
     config.optim.update(
-        name="adam", learning_rate=dict(name="cosine", value=1e-3, warmup=0.02), clip_norm=0.0
+        name="adam", learning_rate=dict(name="cosine", value=3e-3, warmup=0.02), clip_norm=0.0
     )
     for split in ("test", "valid"):
         config.evals[split] = ml_collections.ConfigDict(

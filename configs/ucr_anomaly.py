@@ -25,7 +25,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.checkpoint_every = 0
     config.data.update(name="ucr_anomaly", split="train", folder="", length=64)
     config.model.update(
-        name="mlp", d_sae=8, hidden=(64,), nonlinearity="tanh", activation=dict(name="identity")
+        name="mlp", d_sae=8, hidden=(256,), nonlinearity="silu", activation=dict(name="identity")
     )
     config.loss.mse_sum = 1.0
     config.optim.update(

@@ -7,8 +7,6 @@ python -m experiments.figure --name=reduction
 
 The textbook's 64-12-64 with sigmoids on digits of 8 x 8 pixels. PCA with as many components is what
 it has to beat: DIGITS
-
-TIMES
 """
 
 import ml_collections

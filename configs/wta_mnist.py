@@ -6,8 +6,6 @@ python -m experiments.figure --name=wta
 FC-WTA, Makhzani & Frey 2015 (arXiv 1409.2752): untied linear decoder, squared error and nothing
 else. When nothing is trained the codes are plain ReLUs; a linear SVM on them has 1.20 % errors on
 the test images there.
-
-TIMES
 """
 
 import ml_collections

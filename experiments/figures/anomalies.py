@@ -37,7 +37,8 @@ def draw(rows: dict[str, Any], figure: Figure) -> None:
     """Draws the scores of both kinds on the left and the ROC curves on the right."""
     anomalous, both = rows["anomalous"], rows["scores"]["both"]
     left, right = figure.subplots(1, 2)
-    bins = np.linspace(both.min(), np.percentile(both, 99.8), 50).tolist()
+    low, high = np.percentile(both, (0.1, 99.9))
+    bins = np.linspace(low, high, 50).tolist()
     for name, kind in (("normal", ~anomalous), ("anomalies", anomalous)):
         left.hist(both[kind], bins=bins, density=True, alpha=0.6, label=f"{name}: {kind.sum():,}")
     left.axvline(rows["threshold"], color="black", linewidth=1, linestyle="--")

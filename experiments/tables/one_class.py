@@ -72,7 +72,7 @@ def join(found: Sequence[tables.Numbers]) -> tables.Numbers:
 def draw(lines: Sequence[tables.Line], figure: Figure) -> None:
     """Draws a bar for each row, and a mark where something is published."""
     tables.draw_bars(lines, "mean", "AUROC, mean over ten digits, %", figure)
-    figure.axes[0].set_xlim(left=80)
+    figure.axes[0].set_xlim(80, 101)
 
 
 def _baseline(label: str, digit: int) -> float:

@@ -24,13 +24,14 @@ _ROWS = 2000  # Examples that are classified at once; no number depends on it.
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a classifier is trained: Adam on the cross-entropy, the same step size throughout.
+    """How a classifier is trained: Adam on the cross-entropy.
 
     Attributes:
       epochs: at most.
       patience: epochs without a lower validation error after which it ends.
       batch_size: examples in a step.
       learning_rate: of Adam.
+      decay: whether the learning rate falls to 0 over `epochs`, along half a cosine.
       frozen: whether the encoder stays as it is.
     """
 
@@ -38,6 +39,7 @@ class Settings:
     patience: int = 10
     batch_size: int = 100
     learning_rate: float = 1e-3
+    decay: bool = False
     frozen: bool = False
 
 
@@ -158,7 +160,11 @@ class _Classifier:
         self._encode, self._data, self._seed = encode, data, seed
         self._batch_size = min(settings.batch_size, data.length)
         self._source = jax.tree.map(jnp.asarray, data.source)
-        self.optimizer = optax.adam(settings.learning_rate)
+        rate: optax.ScalarOrSchedule = settings.learning_rate
+        if settings.decay:
+            steps = settings.epochs * (data.length // self._batch_size)
+            rate = optax.cosine_decay_schedule(settings.learning_rate, steps)
+        self.optimizer = optax.adam(rate)
         self._jitted_epoch, self._jitted_logits = jax.jit(self._epoch), jax.jit(self._logits)
 
     def start(self, params: types.PyTree, width: int, classes: int) -> types.PyTree:

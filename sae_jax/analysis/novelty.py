@@ -3,7 +3,8 @@
   residual  ||x - x_hat||^2, summed over d, in the squared units of the data
   latent    mean Euclidean distance of the whitened code to the nearest codes of training examples
   both      z(log residual) + z(log latent), the z-scores by mean and standard deviation of the
-            logarithms over normal examples that the model was not trained on
+            logarithms over normal examples that the model was not trained on; there a score below
+            1 % of their mean counts as that
 
 A code is whitened by the inverse square root of the covariance of the training codes, shrunk
 towards a multiple of the identity (Ledoit & Wolf 2004), so that no direction in which codes hardly
@@ -24,7 +25,7 @@ from sklearn import covariance, metrics, neighbors
 from sae_jax import errors
 
 KINDS = ("residual", "latent", "both")
-_SMALLEST = 1e-6  # Of a typical score: what is below counts as this where a logarithm is taken.
+_SMALLEST = 0.01  # Of a normal score: what is below is as normal, whatever its logarithm.
 
 
 @dataclasses.dataclass(frozen=True)

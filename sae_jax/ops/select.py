@@ -34,8 +34,8 @@ def largest(
         enough = (key >= candidate).sum(axis=axis, keepdims=True) >= k
         return jnp.where(enough, candidate, smallest)
 
-    start = jnp.zeros_like(key, shape=key.sum(axis=axis, keepdims=True).shape)
-    smallest = lax.fori_loop(0, 32, decide, start)
+    zeros = jnp.zeros_like(key.max(axis=axis, keepdims=True))
+    smallest = lax.fori_loop(0, 32, decide, zeros)
     chosen = key >= smallest
 
     def first_of_equals(chosen: jax.Array) -> jax.Array:

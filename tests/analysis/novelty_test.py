@@ -53,6 +53,9 @@ def test_latents_that_never_were_active_and_perfect_reconstructions_give_numbers
     scores = scorer(odd)
     assert all(np.isfinite(score).all() for score in scores.values())
     assert scores["latent"][1] > scores["latent"][0]
+    # A residual a million times smaller than a normal one says no more than one of 0.
+    almost = novelty.Encoded(x, x + 1e-4, odd.codes)
+    np.testing.assert_allclose(scorer(almost)["both"], scores["both"], rtol=1e-12)
     nothing = novelty.Encoded(np.zeros((9, 2)), np.zeros((9, 2)), np.zeros((9, 3)))
     assert np.isfinite(novelty.fit(nothing, nothing)(nothing)["both"]).all()
 
