@@ -20,15 +20,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg not in VARIANTS:
         raise ValueError(f'movielens has no variant "{arg}": it has {", ".join(VARIANTS[1:])}')
     config = base.get_config()
-    config.num_steps = 1000
+    config.num_steps = 600
     config.batch_size = 512
-    config.checkpoint_every = 0
-    config.eval_every = 100
+    config.checkpoint_every = 200
+    config.eval_every = 150
     config.data.update(
         name="movielens", split="train", folder="", by="item", fold=config.get_ref("seed")
     )
     config.model.update(name="mlp", d_sae=500, activation=dict(name="sigmoid"))
-    config.loss.update(mse_observed=1.0, weight_decay=0.01)
+    config.loss.update(mse_observed=1.0, weight_decay=0.15)
     config.optim.update(
         name="adam", learning_rate=dict(name="trapezoid", value=1e-3, decay=0.5), clip_norm=0.0
     )
@@ -38,6 +38,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         )
     if arg == "users":
         config.data.by = "user"
+        config.batch_size = 312  # 943 users are three batches and seven left out.
     if arg == "debug":
         config.update(num_steps=6, batch_size=64, log_every=2, eval_every=4, checkpoint_every=4)
         config.model.d_sae = 16

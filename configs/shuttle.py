@@ -1,7 +1,12 @@
 r"""Anomalies among readings of nine sensors of a space shuttle: an autoencoder of six latents.
 
 python -m experiments.main --config=configs/shuttle.py
-python -m experiments.detect --workdir=runs/shuttle/... --split=test
+python -m experiments.detect --workdir=runs/shuttle/<time> --split=test
+
+Trained on 27,352 normal readings. Width and latents were chosen by how well the residual tells
+normal held-out readings from the same with each column shuffled.
+
+@@
 """
 
 import ml_collections
@@ -26,7 +31,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.checkpoint_every = 0
     config.data.update(name="shuttle", split="train", folder="", fold=config.get_ref("seed"))
     config.model.update(
-        name="mlp", d_sae=6, hidden=(64,), nonlinearity="tanh", activation=dict(name="identity")
+        name="mlp", d_sae=6, hidden=(128,), nonlinearity="tanh", activation=dict(name="identity")
     )
     config.loss.mse_sum = 1.0
     config.optim.update(

@@ -101,10 +101,9 @@ def test_winner_take_all_codes_are_rectified_ones(tmp_path):
 
 def test_reduction_is_measured_on_this_and_on_the_other_set(tmp_path):
     row = _row(reduction, "MNIST: one sigmoid layer")
-    run = _untrained(row, tmp_path, **{"model.d_sae": 8})
-    found = reduction.measure(row, 0, run)
-    test = _data("mnist", "test")
-    x, x_hat = test.x / 255, run.evaluator.encoded(run.state, test)[1]
-    assert found["mse_sum"] == pytest.approx(((x - x_hat) ** 2).sum(axis=1).mean(), rel=1e-5)
+    found = reduction.measure(row, 0, _untrained(row, tmp_path, **{"model.d_sae": 8}))
+    pixels = _data("mnist", "test").x / 255
+    # Of random weights nothing is learnt: the error is above that of the mean picture.
+    assert pixels.var(axis=0).sum() < found["mse_sum"] < (pixels**2).sum(axis=1).mean()
     assert found.keys() == reduction.COLUMNS.keys()
     assert found["probe"] == found["transfer"] < 10  # Both sets are the same here.

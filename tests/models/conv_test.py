@@ -20,8 +20,18 @@ def _forward(model, x):
     return base.forward(model, params, {}, x, _context())[0], params
 
 
-def _output(model, x):
+def _started(model, x):
+    """Output and parameters as `init` leaves them."""
     return jax.jit(lambda x: _forward(model, x))(jnp.asarray(x, jnp.float32))
+
+
+def _output(model, x):
+    """Output and parameters that NumPy made: they take no compiling."""
+    shapes = jax.eval_shape(lambda x: _forward(model, x)[1], jnp.asarray(x, jnp.float32))
+    rng = np.random.RandomState(1)
+    params = jax.tree.map(lambda leaf: 0.3 * rng.randn(*leaf.shape).astype(np.float32), shapes)
+    run = jax.jit(lambda params, x: base.forward(model, params, {}, x, _context())[0])
+    return run(params, x), params
 
 
 def _x(grid, rows=3):
@@ -99,20 +109,15 @@ def test_a_pooled_layer_convolves_every_place_and_takes_the_largest_of_four():
 
 
 def test_a_dense_code_has_the_width_it_was_given():
-    model = conv.Model(
-        36, (6, 6, 1), relu.Activation(), d_sae=7, channels=(4,), output="sigmoid", bias="mean"
-    )
-    x = _x((6, 6, 1))
-    output, params = _output(model, x)
+    model = conv.Model(36, (6, 6, 1), relu.Activation(), d_sae=7, channels=(4,))
+    output, params = jax.eval_shape(lambda: _forward(model, jnp.asarray(_x((6, 6, 1)))))
+    assert output.codes.shape == (3, 7)
     assert {name: leaf.shape for name, leaf in params.items() if name[:2] in ("w_", "b_")} == {
         "w_enc": (36, 7),
         "b_enc": (7,),
         "w_dec": (7, 36),
         "b_dec": (36,),
     }
-    assert output.codes.shape == (3, 7)
-    np.testing.assert_allclose(output.x_hat, 1 / (1 + np.exp(-output.extras["logits"])), rtol=1e-5)
-    np.testing.assert_allclose(1 / (1 + np.exp(-params["dec_0"]["b"])), [x.mean()], rtol=1e-4)
 
 
 @pytest.mark.parametrize("d_sae", [0, 7])
@@ -121,19 +126,22 @@ def test_decode_makes_the_reconstruction_of_codes(d_sae):
         30, (15, 2), relu.Activation(), d_sae=d_sae, channels=(3,), kernel=3, output="sigmoid"
     )
     output, params = _output(model, _x((15, 2)))
-    decode = jax.jit(lambda codes: model.apply({"params": params}, codes, method="decode"))
-    np.testing.assert_allclose(decode(output.codes), output.x_hat, rtol=1e-5)
+    decode = jax.jit(lambda params, z: model.apply({"params": params}, z, method="decode"))
+    np.testing.assert_allclose(decode(params, output.codes), output.x_hat, rtol=1e-5)
+    np.testing.assert_allclose(output.x_hat, 1 / (1 + np.exp(-output.extras["logits"])), rtol=1e-4)
 
 
-def test_the_scale_of_a_random_input_survives_every_layer():
+def test_the_scale_of_a_random_input_survives_every_layer_and_the_output_starts_at_its_mean():
     """Or deep ones start with maps that vanish or explode."""
     grid = (16, 16, 2)
-    x = np.random.RandomState(0).randn(8, 16 * 16 * 2)
-    model = conv.Model(x.shape[1], grid, identity.Activation(), channels=(8, 12), kernel=3)
-    output, _ = _output(model, x)
+    x = 0.3 + np.random.RandomState(0).randn(8, 16 * 16 * 2)
+    model = conv.Model(512, grid, identity.Activation(), channels=(8, 12), kernel=3, bias="mean")
+    output, params = _started(model, x)
     # ReLUs halve the square and their weights double it; the edge loses a part of its windows.
-    assert 0.3 < float((output.codes**2).mean()) < 3
-    assert 0.1 < float((output.x_hat**2).mean()) < 3
+    assert 0.3 < float((output.codes**2).mean() / (x**2).mean()) < 3
+    assert 0.1 < float(output.x_hat.var() / (x**2).mean()) < 3
+    means = x.reshape(-1, 2).mean(axis=0)
+    np.testing.assert_allclose(params["dec_0"]["b"], means, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,15 @@ from sae_jax.models import base, conv_wta
 GRID = (5, 6, 1)
 
 
-def _forward(model, x, train):
-    context = types.Context(
+def _context(train):
+    return types.Context(
         step=jnp.zeros((), jnp.int32), key=jax.random.key(0), dead=jnp.zeros(1, bool), train=train
     )
+
+
+def _forward(model, x, train):
     params, _ = base.init(model, jax.random.key(0), x)
-    return base.forward(model, params, {}, x, context)[0], params
+    return base.forward(model, params, {}, x, _context(train))[0], params
 
 
 def _x(rows=4, grid=GRID):
@@ -60,13 +63,17 @@ def _model(**fields):
 @pytest.mark.parametrize("train", [True, False])
 def test_winners_in_space_and_in_training_over_the_batch(train):
     x = _x()
-    output, params = jax.jit(lambda x: _forward(_model(), x, train))(x)
+    shapes = jax.eval_shape(lambda: _forward(_model(), jnp.asarray(x), train)[1])
+    rng = np.random.RandomState(1)
+    params = jax.tree.map(lambda leaf: rng.randn(*leaf.shape).astype(np.float32), shapes)
+    run = jax.jit(lambda params, x: base.forward(_model(), params, {}, x, _context(train))[0])
+    output = run(params, x)
     pre, winners, x_hat = _by_hand(params, x, 0.5 if train else None)
     assert (winners > 0).any(axis=(0, 1, 2)).sum() >= 2
-    np.testing.assert_allclose(output.x_hat, x_hat, atol=1e-5)
+    np.testing.assert_allclose(output.x_hat, x_hat, rtol=1e-4, atol=1e-4)
     shown = winners if train else np.maximum(pre, 0)
-    np.testing.assert_allclose(output.codes, shown.max(axis=(1, 2)), atol=1e-5)  # One window.
-    np.testing.assert_allclose(output.pre, pre.max(axis=(1, 2)), atol=1e-5)
+    np.testing.assert_allclose(output.codes, shown.max(axis=(1, 2)), atol=1e-4)  # One window.
+    np.testing.assert_allclose(output.pre, pre.max(axis=(1, 2)), atol=1e-4)
 
 
 @pytest.mark.parametrize("grid", [(7, 9, 2), (13, 1), (28, 28, 1)])
