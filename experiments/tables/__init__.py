@@ -48,21 +48,21 @@ class Row:
       config: "configs/<name>.py" or "configs/<name>.py:<variant>"; "" for a baseline.
       overrides: of the config, "model.d_sae": 30.
       seeds: a run each.
-      parts: overrides besides, of runs that only together are one measurement: for each seed a run
-        of each part.
       published: what a paper has in a column.
       source: of the published numbers: authors, year, table.
       differs: how the run here is not what the paper did.
+      parts: overrides besides, of runs that only together are one measurement: for each seed a run
+        of each part.
     """
 
     label: str
     config: str = ""
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     seeds: Sequence[int] = (0, 1, 2)
-    parts: Sequence[Mapping[str, Any]] = ()
     published: Mapping[str, float] = dataclasses.field(default_factory=dict)
     source: str = ""
     differs: str = ""
+    parts: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,10 +73,18 @@ def iwae(
     k is the model's `samples`. The importance-weighted bound of Burda et al. 2015
     (arXiv:1509.00519, equation 8): its expectation falls to `-log p(x)` as k grows, and with k = 1
     is that of the negative evidence lower bound. Its gradient is `sum_i w~_i grad log w_i`, w~
-    being the weights divided by their sum (equation 14).
+    being the weights divided by their sum (equation 14); with the model's `kept`, the mean of
+    `grad log w_i` over draws that were chosen with probabilities w~.
     """
     del params, context
     log_w = _log_likelihood("iwae", batch, output) + output.extras["log_ratio"]
+    if "log_weights" not in output.extras:
+        return _negative_bound(log_w)
+    slope = -log_w.mean(axis=1)
+    return _negative_bound(output.extras["log_weights"]) + slope - jax.lax.stop_gradient(slope)
+
+
+def _negative_bound(log_w: jax.Array) -> jax.Array:
     return math.log(log_w.shape[1]) - jax.nn.logsumexp(log_w, axis=1)
 
 

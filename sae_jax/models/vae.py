@@ -38,6 +38,12 @@ class VariationalAutoencoder(nn.Module):
       "log_ratio": `[batch, k]`, `log p(z) - log q(z | x)`.
       "logits": `[batch, d_in]`, of `x_hat`, with `output="sigmoid"`.
       "sigma": `[]`, with `output="identity"`.
+      "log_weights": `[batch, samples]`, without a gradient, with `kept`.
+
+    With `kept`, only so many of the draws get a gradient; decoding the others costs a third. They
+    are chosen with probabilities in proportion to their weights p(x, z) / q(z | x), so the mean of
+    their gradients is that of the importance-weighted bound in expectation (Burda et al. 2015,
+    section 3, for one draw); x must be the target. k is then `kept`.
 
     Attributes:
       d_in: width of the input.
@@ -47,8 +53,9 @@ class VariationalAutoencoder(nn.Module):
       output: "sigmoid" for a Bernoulli likelihood, "identity" for a normal one.
       sigma: standard deviation of the normal likelihood, in units of the model's input.
       samples: draws from the posterior for each example, in training.
-      bias: how the bias of the output starts: "zeros", or the "mean" of the examples that `init`
-        sees (its logit with `output="sigmoid"`).
+      kept: how many of them get a gradient; 0 for all.
+      bias: how the outermost biases start: "zeros"; or, with "mean", so that the mean of the
+        examples that `init` sees gives zeros in the first layer and comes out of the last.
     """
 
     d_in: int
@@ -58,6 +65,7 @@ class VariationalAutoencoder(nn.Module):
     output: Literal["identity", "sigmoid"] = "sigmoid"
     sigma: float = 1.0
     samples: int = 1
+    kept: int = 0
     bias: Literal["zeros", "mean"] = "mean"
 
     def __post_init__(self) -> None:
@@ -66,6 +74,8 @@ class VariationalAutoencoder(nn.Module):
         layers.check_choice("nonlinearity", self.nonlinearity, layers.NONLINEARITIES)
         layers.check_choice("output", self.output, ("identity", "sigmoid"))
         layers.check_choice("bias", self.bias, ("zeros", "mean"))
+        if not 0 <= self.kept <= self.samples:
+            raise ValueError(f"kept={self.kept}: from 0 to samples={self.samples}")
         if self.sigma <= 0:
             raise ValueError(f"sigma={self.sigma}: it must be above 0")
         super().__post_init__()
@@ -74,14 +84,19 @@ class VariationalAutoencoder(nn.Module):
         """Returns reconstruction, codes and what the terms need of a batch."""
         encoder, decoder = self._parameters(x)
         mean, log_var = self._posterior(encoder, x)
+        extras = {"mean": mean, "log_var": log_var}
         if context.train:
             noise = jax.random.normal(context.key, (len(x), self.samples, self.d_sae))
         else:
             noise = jnp.zeros((len(x), 1, self.d_sae))
+        if self.kept and context.train:
+            log_w = jax.lax.stop_gradient(self._weigh(decoder, mean, log_var, noise, x))
+            noise = _choose(jax.random.fold_in(context.key, 2), noise, log_w, self.kept)
+            extras["log_weights"] = log_w
         z, log_ratio = _draw(mean, log_var, noise)
         decoded = self._decode(decoder, z)
         first = decoded[:, 0]
-        extras = {"mean": mean, "log_var": log_var, "decoded": decoded, "log_ratio": log_ratio}
+        extras |= {"decoded": decoded, "log_ratio": log_ratio}
         if self.output == "sigmoid":
             extras["logits"] = first
         else:
@@ -107,9 +122,7 @@ class VariationalAutoencoder(nn.Module):
         encoder, decoder = self._parameters()
         mean, log_var = self._posterior(encoder, x)
         noise = jax.random.normal(key, (len(x), samples, self.d_sae))
-        z, log_ratio = _draw(mean, log_var, noise)
-        sigma = None if self.output == "sigmoid" else self.sigma
-        return log_ratio + likelihood.log_likelihood(x[:, None], self._decode(decoder, z), sigma)
+        return self._weigh(decoder, mean, log_var, noise, x)
 
     @nn.compact
     def _parameters(self, x: Array | None = None) -> tuple[list[_Layer], list[_Layer]]:
@@ -119,6 +132,7 @@ class VariationalAutoencoder(nn.Module):
           x: `[batch, d_in]`, examples for the bias of the output, where it is about to be made.
         """
         zeros = nn.initializers.zeros
+        centre = jnp.zeros(self.d_in) if x is None or self.bias == "zeros" else x.mean(axis=0)
         widths = [self.d_in, *self.hidden]
         inner = layers.initializer(self.nonlinearity)
         outer = layers.initializer("identity")
@@ -132,7 +146,8 @@ class VariationalAutoencoder(nn.Module):
 
         def further_out(name: str, init: Any, shape: tuple[int, int], bias: Any) -> _Layer:
             def make(key: Array) -> _Layer:
-                return {"w": init(key, shape), "b": bias(key, (shape[1],))}
+                w = init(key, shape)
+                return {"w": w, "b": -centre @ w if name == "enc_0" else bias(key, (shape[1],))}
 
             return self.param(name, make)
 
@@ -166,6 +181,14 @@ class VariationalAutoencoder(nn.Module):
             z = layers.NONLINEARITIES[self.nonlinearity](_linear(layer, z))
         return _linear(last, z)
 
+    def _weigh(
+        self, decoder: list[_Layer], mean: Array, log_var: Array, noise: Array, x: Array
+    ) -> Array:
+        """Returns `log p(x, z) - log q(z | x)` of the draws that `noise` makes, `[batch, k]`."""
+        z, log_ratio = _draw(mean, log_var, noise)
+        sigma = None if self.output == "sigmoid" else self.sigma
+        return log_ratio + likelihood.log_likelihood(x[:, None], self._decode(decoder, z), sigma)
+
     def _mean_of(self, decoded: Array) -> Array:
         return layers.NONLINEARITIES[self.output](decoded)
 
@@ -185,6 +208,18 @@ def _draw(mean: Array, log_var: Array, noise: Array) -> tuple[Array, Array]:
     log_var = log_var[:, None]
     z = mean[:, None] + jnp.exp(0.5 * log_var) * noise
     return z, 0.5 * (log_var + noise**2 - z**2).sum(axis=-1)
+
+
+def _choose(key: Array, noise: Array, log_w: Array, kept: int) -> Array:
+    """Returns `kept` draws of each example, `[batch, kept, d_sae]`, by systematic resampling.
+
+    A draw of share w~ of the weight is chosen w~ `kept` times on average, and never a whole time
+    more or less than that.
+    """
+    place = (jnp.arange(kept)[None] + jax.random.uniform(key, (len(noise), 1))) / kept
+    up_to = jnp.cumsum(jax.nn.softmax(log_w, axis=1), axis=1)[:, None, :-1]
+    index = (up_to < place[:, :, None]).sum(axis=-1)
+    return jnp.take_along_axis(noise, index[:, :, None], axis=1)
 
 
 def _linear(layer: _Layer, x: Array) -> Array:

@@ -55,8 +55,7 @@ def test_a_bad_file_is_one_line_and_nothing_is_written(program, finished, tmp_pa
     assert not out.exists()
 
 
-def test_no_run_and_no_examples_are_one_line(program, tmp_path):
+def test_no_run_is_one_line(program, tmp_path):
     path = _input(tmp_path / "new.npz")
     missing = program("experiments.detect", f"--workdir={tmp_path / 'none'}", f"--input={path}")
     _one_line(missing, str(tmp_path / "none"), "config.json")
-    _one_line(program("experiments.detect", f"--workdir={tmp_path}"), "which examples?", "--split=")

@@ -171,3 +171,25 @@ def test_the_gradient_of_iwae_weighs_that_of_each_log_weight():
     found = jax.jit(jax.grad(lambda params: _losses(model, params, x)["iwae"].sum()))(params)
     for slope, value in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(slope, value, rtol=1e-3, atol=1e-4)
+
+
+def test_draws_that_are_kept_give_the_same_bound_and_on_average_the_same_gradient():
+    model, params, x = _trained(samples=6)
+
+    def measure(key, kept):
+        def loss(params):
+            output, _ = base.forward(model.clone(kept=kept), params, {}, x, _context(key))
+            return variational.iwae(params, types.Batch(x=x), output, _context(key)).sum()
+
+        return jax.value_and_grad(loss)(params)
+
+    keys = jnp.arange(2000)
+    bounds, slopes = jax.jit(jax.vmap(lambda key: measure(key, 0)))(keys)
+    found, estimates = jax.jit(jax.vmap(lambda key: measure(key, 2)))(keys)
+    np.testing.assert_allclose(found, bounds, rtol=1e-5)
+    for name, slope in slopes.items():
+        for value, estimate in zip(*map(jax.tree.leaves, (slope, estimates[name])), strict=True):
+            error = np.asarray(estimate - value, np.float64)
+            spread = error.std(axis=0) / np.sqrt(len(keys))
+            assert (np.abs(error.mean(axis=0)) < 5 * spread + 1e-6).all(), name
+            assert error.std() > 0.01 * np.asarray(value).std(), f"{name}: nothing was chosen"

@@ -123,14 +123,44 @@ def test_what_a_code_stands_for_is_what_is_reconstructed_from_it(hidden):
     np.testing.assert_allclose(decoded, output.x_hat, atol=1e-6)
 
 
+def test_draws_are_kept_in_proportion_to_their_weights():
+    share = np.asarray([[0.5, 0.05, 0.45, 0.0], [0.1, 0.2, 0.3, 0.4]])
+    log_w = jnp.asarray(np.log(share + 1e-30) - 7, jnp.float32)
+    noise = jnp.tile(jnp.arange(4.0)[None, :, None], (2, 1, 1))
+    keys = jax.random.split(jax.random.key(0), 4000)
+    kept = jax.jit(jax.vmap(lambda key: vae._choose(key, noise, log_w, 3)))(keys)[..., 0]
+    counts = (np.asarray(kept)[..., None] == np.arange(4)).sum(axis=2)
+    assert (counts.sum(axis=2) == 3).all()
+    assert (np.abs(counts - 3 * share) < 1).all()
+    np.testing.assert_allclose(counts.mean(axis=0), 3 * share, atol=4 * 0.5 / np.sqrt(4000))
+
+
+def test_all_draws_are_weighed_and_some_decoded():
+    model, params = _made(hidden=(6, 4), samples=5, output="sigmoid")
+    every = _forward(model, params, {}, _x(), _context(train=True))[0].extras
+    some = _forward(model.clone(kept=2), params, {}, _x(), _context(train=True))[0].extras
+    log_w = some["log_weights"]
+    x, logits = np.asarray(_x())[:, None], np.asarray(every["decoded"], np.float64)
+    log_p = stats.bernoulli(special.expit(logits)).logpmf(x).sum(axis=-1)
+    np.testing.assert_allclose(log_w, log_p + every["log_ratio"], atol=1e-4)
+    assert some["decoded"].shape == (5, 2, D_IN)
+    for decoded, logits in zip(some["decoded"], every["decoded"], strict=True):
+        for one in decoded:
+            assert np.abs(one[None] - logits).max(axis=1).min() < 1e-5
+
+
 @pytest.mark.parametrize(("hidden", "name"), [((), "b_dec"), ((6, 4), "dec_0")])
-def test_the_bias_of_the_output_starts_at_the_mean(hidden, name):
+def test_the_outer_biases_start_at_the_mean(hidden, name):
     x = np.asarray(_x(40))
     for output, centre in (("sigmoid", special.expit), ("identity", lambda b: b)):
         model = vae.Model(d_in=D_IN, d_sae=D_SAE, hidden=hidden, output=output)
         params, _ = jax.jit(functools.partial(base.init, model))(jax.random.key(0), x)
         bias = params[name] if name == "b_dec" else params[name]["b"]
         np.testing.assert_allclose(centre(np.asarray(bias)), x.mean(axis=0), atol=1e-6)
+        if hidden:
+            first = x @ np.asarray(params["enc_0"]["w"]) + np.asarray(params["enc_0"]["b"])[None]
+            np.testing.assert_allclose(first.mean(axis=0), np.zeros(6), atol=1e-6)
+            assert np.abs(params["enc_0"]["b"]).min() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -139,6 +169,7 @@ def test_the_bias_of_the_output_starts_at_the_mean(hidden, name):
         (dict(d_sae=0), "d_sae=0"),
         (dict(samples=0), "samples=0"),
         (dict(hidden=(3, 0)), "hidden="),
+        (dict(samples=3, kept=4), "kept=4: from 0 to samples=3"),
         (dict(sigma=0.0), "sigma=0.0"),
         (dict(output="softmax"), "output"),
         (dict(nonlinearity="tahn"), "nonlinearity=.*tanh"),
