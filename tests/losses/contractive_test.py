@@ -130,9 +130,10 @@ def test_the_hessian_term_goes_as_sigma_squared():
 )
 def test_gradients_are_finite_differences(term, knobs):
     model = LAYERS["sae_tied"]
+    single = _params(model)
     with jax.enable_x64(True):
         x = jnp.asarray(np.random.RandomState(0).rand(2, D_IN))
-        params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), _params(model))
+        params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), single)
 
         @jax.jit
         def mean(params):
