@@ -22,8 +22,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """Returns the config.
 
     Args:
-      arg: "" for 20 epochs; "debug" for a few steps; "long" for 100 epochs; "logistic" for the
-        paper's logistic units, trained from scratch for 60 epochs; "layerwise" for the same, of
+      arg: "" for 20 epochs; "debug" for a few steps; "long" for 60 epochs; "logistic" for the
+        paper's logistic units, trained from scratch for 40 epochs; "layerwise" for the same, of
         which the first 20 epochs train one layer after the other; "logistic_pca" for 30 linear
         codes and one logistic layer that decodes them.
     """
@@ -55,9 +55,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         config.data.split = "train[:512]"
         config.evals.test.update(split="test[:256]", batch_size=128)
     if arg == "long":
-        _epochs(config, 100)
-    if arg in ("logistic", "layerwise"):
         _epochs(config, 60)
+    if arg in ("logistic", "layerwise"):
+        _epochs(config, 40)
         config.model.nonlinearity = "sigmoid"
     if arg == "layerwise":
         _pretrain(config, epochs_each=5)

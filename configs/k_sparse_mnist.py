@@ -20,7 +20,7 @@ from configs import base
 from sae_jax import sweep
 
 VARIANTS = ("", "10", "40", "70", "100", "debug")
-_EPOCHS = 50
+_EPOCHS = 25
 _BATCH = 240
 
 

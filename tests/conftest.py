@@ -1,10 +1,17 @@
-"""The test session is stricter than a user's: four devices, no silent broadcasting."""
+"""The test session is stricter than a user's: four devices, no silent broadcasting.
+
+What the tests themselves compile runs once or twice on few numbers, so XLA is told not to optimise:
+the suite takes half as long. Programs that tests start are compiled as a user's are.
+"""
 
 import os
 from pathlib import Path
 import sys
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
+FLAGS = os.environ.get("XLA_FLAGS", "")
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+os.environ["XLA_FLAGS"] = f"{FLAGS} {QUICK}"
 
 import jax
 import pytest
@@ -13,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.devices()  # XLA reads its flags now; programs that tests start get them as they were.
+os.environ["XLA_FLAGS"] = FLAGS
 sys.path.insert(0, str(ROOT))
 
 

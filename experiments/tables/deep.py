@@ -28,13 +28,13 @@ ROWS = (
     ),
     tables.Row("deep, SiLU, 20 epochs", "configs/deep_mnist.py"),
     tables.Row(
-        "deep, SiLU, 100 epochs",
+        "deep, SiLU, 60 epochs",
         "configs/deep_mnist.py:long",
         published={"mse_sum": 3.00},
         source=_HINTON,
         differs="SiLU and Adam from scratch; theirs logistic, RBM pretraining, conjugate gradients",
     ),
-    tables.Row("deep, logistic, from scratch, 60 epochs", "configs/deep_mnist.py:logistic"),
+    tables.Row("deep, logistic, from scratch, 40 epochs", "configs/deep_mnist.py:logistic"),
     tables.Row("deep, logistic, layer by layer first", "configs/deep_mnist.py:layerwise"),
 )
 
