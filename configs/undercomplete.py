@@ -7,7 +7,7 @@ python -m experiments.figure --name=reduction
 
 The textbook's 64-12-64 with sigmoids on digits of 8 x 8 pixels. PCA with as many components is what
 it has to beat. Squared error per test picture, summed over pixels: PCA and `linear` 1.094, sigmoids
-0.82, `deep` 0.62; in two numbers, PCA 3.37, `map` 2.30. Each takes 10 to 25 seconds on two CPU cores.
+0.82, `deep` 0.62; in two numbers, PCA 3.37, `map` 2.30. About 20 seconds each on two CPU cores.
 """
 
 import ml_collections

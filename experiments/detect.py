@@ -12,7 +12,8 @@ from pathlib import Path
 from absl import flags
 import numpy as np
 
-from experiments import build, cli, examples, findings, normal, run, workdir
+from experiments import build, cli, run, workdir
+from experiments.detection import examples, findings, normal
 from sae_jax import errors
 from sae_jax.analysis import novelty
 from sae_jax.data import base

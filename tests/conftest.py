@@ -9,17 +9,17 @@ from pathlib import Path
 import sys
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
-FLAGS = os.environ.get("XLA_FLAGS", "")
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-os.environ["XLA_FLAGS"] = f"{FLAGS} {QUICK}"
 
 import jax
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+FLAGS = os.environ.get("XLA_FLAGS", "")
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+os.environ["XLA_FLAGS"] = f"{FLAGS} {QUICK}"
 jax.devices()  # XLA reads its flags now; programs that tests start get them as they were.
 os.environ["XLA_FLAGS"] = FLAGS
 sys.path.insert(0, str(ROOT))

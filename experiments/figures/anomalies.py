@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 import numpy as np
 from sklearn import metrics
 
-from experiments import figures, normal
+from experiments import figures
+from experiments.detection import normal
 from sae_jax.analysis import novelty
 
 SIZE = (9.8, 3.4)

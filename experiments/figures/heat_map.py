@@ -12,7 +12,8 @@ from matplotlib import colormaps, colors
 from matplotlib.figure import Figure
 import numpy as np
 
-from experiments import figures, normal
+from experiments import figures
+from experiments.detection import normal
 from sae_jax.analysis import novelty
 
 SIZE = (9.8, 3.2)

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 import numpy as np
 from sklearn import ensemble
 
-from experiments import build, normal, tables
+from experiments import build, tables
+from experiments.detection import normal
 from experiments.tables import baselines
 from sae_jax.analysis import novelty
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 import numpy as np
 
-from experiments import normal, tables
+from experiments import tables
+from experiments.detection import normal
 from experiments.tables import baselines
 from sae_jax.analysis import novelty
 from sae_jax.data import one_class_mnist

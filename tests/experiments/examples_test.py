@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from experiments import examples
+from experiments.detection import examples
 from sae_jax import errors
 from sae_jax.data import base
 

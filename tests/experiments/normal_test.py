@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 import numpy as np
 import pytest
 
-from experiments import build, findings, normal
+from experiments import build
+from experiments.detection import findings, normal
 from experiments.figures import anomalies, heat_map
 from experiments.tables import anomalies as tables_of_anomalies, one_class
 from sae_jax import errors
