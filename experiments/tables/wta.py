@@ -32,7 +32,7 @@ ROWS = (
         "configs/wta_mnist.py",
         published={"error": 1.20},
         source=_PAPER,
-        differs="Adam, 30 epochs",
+        differs="Adam, 15 epochs",
     ),
     tables.Row(
         "CONV-WTA, 16 maps",
