@@ -1,7 +1,12 @@
-r"""Variational autoencoders on binarised MNIST: 784-200-200-50 with tanh (Burda et al. 2015).
+r"""Variational autoencoders on binarised MNIST: 784-200-200-50, one layer of latents.
 
 python -m experiments.main --config=configs/vae_mnist.py
 python -m experiments.main --config=configs/vae_mnist.py:iwae50
+python -m experiments.figure --name=iwae
+
+The network and the bounds of Burda et al. 2015 (arXiv 1509.00519), pixels drawn anew at each step
+from their grey values. Its hidden layers are SiLU, not tanh: after 30 of these epochs that is worth
+1.7 nats, and 90 epochs have to do for the paper's 3,280.
 """
 
 import ml_collections
@@ -18,26 +23,29 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
     Args:
       arg: "" for the evidence lower bound of one draw; "iwae5" and "iwae50" for the bounds of 5 and
-        50 importance-weighted draws; "beta" for a KL that weighs four times (Higgins et al. 2017)
-        and ten latents; "capacity" for ten latents and a KL held at C, from 0 to 25 nats (Burgess
-        et al. 2018); "gaussian" for grey pixels and a normal likelihood; "two_dim" for two latents,
-        which make a map; "debug" for a few steps on a few examples.
+        50 importance-weighted draws, of which "iwae50" gives 5 a gradient; "beta" for a KL that
+        weighs four times (Higgins et al. 2017) and ten latents; "capacity" for ten latents and a KL
+        held at C, from 0 to 25 nats (Burgess et al. 2018); "gaussian" for grey pixels and a normal
+        likelihood; "two_dim" for two latents, which make a map; "debug" for a few steps on a few
+        examples.
     """
     if arg not in VARIANTS:
         raise ValueError(f'vae_mnist has no variant "{arg}": it has {", ".join(VARIANTS[1:])}')
     config = base.get_config()
-    config.num_steps = 30 * 600
+    config.num_steps = 90 * 600
     config.batch_size = 100
-    config.log_every = 300
-    config.checkpoint_every = 3000
+    config.log_every = 600
+    config.checkpoint_every = 6000
     config.data.update(name="mnist", split="train", folder="")
     config.corruption.name = "binarise"
-    config.model.update(name="vae", d_sae=50, hidden=(200, 200), output="sigmoid", bias="mean")
+    config.model.update(
+        name="vae", d_sae=50, hidden=(200, 200), nonlinearity="silu", output="sigmoid", bias="mean"
+    )
     config.loss.update(expected_nll=1.0, gaussian_kl=1.0)
     config.optim.update(
         name="adam",
         eps=1e-4,
-        learning_rate=dict(name="exponential", start=2e-3, end=1e-4),
+        learning_rate=dict(name="exponential", start=4e-3, end=1e-4),
         clip_norm=0.0,
     )
     config.evals.test = ml_collections.ConfigDict(
@@ -51,6 +59,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg in _DRAWS:
         config.model.samples = _DRAWS[arg]
         config.loss = ml_collections.ConfigDict(dict(iwae=1.0))
+    if arg == "iwae50":
+        config.model.kept = 5
     if arg == "beta":
         config.model.d_sae = 10
         config.loss.gaussian_kl = 4.0
