@@ -1,5 +1,6 @@
 """What needs no training, for the rows that every table has: pixels, PCA, random features."""
 
+from collections.abc import Sequence
 import importlib
 from typing import Any
 
@@ -42,6 +43,21 @@ def random_features(
     """
     mean = x.mean(axis=0) if mean is None else mean
     return np.maximum((x - mean) @ random_directions(x.shape[1], d_sae, seed), 0)
+
+
+def features(label: str, splits: Sequence[np.ndarray], d_sae: int, seed: int) -> list[np.ndarray]:
+    """Returns what a row named `label` has for codes of each split, the training split first.
+
+    "raw pixels", "PCA, <k> components" or "random features"; the last have `d_sae` of them.
+    """
+    train = splits[0]
+    if label == "raw pixels":
+        return list(splits)
+    if label == "random features":
+        mean = train.mean(axis=0)
+        return [random_features(x, d_sae, seed, mean) for x in splits]
+    fitted = pca(train, int(label.removeprefix("PCA, ").removesuffix(" components")))
+    return [fitted.transform(x) for x in splits]
 
 
 def random_directions(d_in: int, d_sae: int, seed: int) -> np.ndarray:

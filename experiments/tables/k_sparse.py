@@ -8,7 +8,6 @@ the runs, learning rate and the 3 were; then it is fitted to all 60,000. Random 
 
 from collections.abc import Sequence
 import dataclasses
-import functools
 
 from matplotlib.figure import Figure
 import numpy as np
@@ -54,10 +53,10 @@ ROWS = (
 def measure(row: tables.Row, seed: int, run: tables.Run | None) -> tables.Numbers:
     """Returns the error of the regression on the test images and, of a run, the FVU there."""
     data = [mnist.load(split) for split in ("train", "test")]
-    if run is None:
-        codes = _baseline(row.label, [baselines.decoded(part) for part in data], seed)
-    else:
+    if run is not None:
         codes = [_encoded(run, part) for part in data]
+    else:
+        codes = _baseline(row.label, [*map(baselines.decoded, data)], seed)
     train, test = map(probe.of, codes, data)
     error = probe.logistic_regression(train, test, _VALIDATION, _C).error
     return {"error": error} | ({} if run is None else {"fvu": run.results["test/fvu"]})
@@ -76,18 +75,12 @@ def _encoded(run: tables.Run, data: base.Arrays) -> np.ndarray:
     return evaluate.Evaluator(method, run.task.mesh).encoded(run.state, data)[0]
 
 
-def _baseline(label: str, pixels: list[np.ndarray], seed: int) -> list[np.ndarray]:
-    """Returns the codes of both splits that need no training."""
-    train = pixels[0]
-    if label == "raw pixels":
-        return pixels
-    if label.startswith("PCA"):
-        return [baselines.pca(train, 100).transform(x) for x in pixels]
-    if label == "random features":
-        features = functools.partial(baselines.random_features, d_sae=_D_SAE, seed=seed)
-        return [features(x, mean=train.mean(axis=0)) for x in pixels]
-    w = baselines.random_directions(train.shape[1], _D_SAE, seed)
-    return [_largest(x @ w, round(_ALPHA * _K)) for x in pixels]
+def _baseline(label: str, splits: list[np.ndarray], seed: int) -> list[np.ndarray]:
+    """Returns the codes of each split that need no training."""
+    if not label.startswith("untrained"):
+        return baselines.features(label, splits, _D_SAE, seed)
+    w = baselines.random_directions(splits[0].shape[1], _D_SAE, seed)
+    return [_largest(x @ w, round(_ALPHA * _K)) for x in splits]
 
 
 def _largest(pre: np.ndarray, k: int) -> np.ndarray:

@@ -7,10 +7,8 @@ learning rate and shares were; then it is fitted to all 60,000. Random features 
 """
 
 from collections.abc import Sequence
-import functools
 
 from matplotlib.figure import Figure
-import numpy as np
 
 from experiments import tables
 from experiments.tables import baselines
@@ -21,6 +19,7 @@ TITLE = "Winner-take-all autoencoders and linear SVMs on MNIST"
 COLUMNS = {"error": "test error, %", "active": "latents active, %"}
 SIZE = (7.0, 2.8)
 _PAPER = "Makhzani & Frey 2015, Table 1"
+_D_SAE = 2000  # Of random features.
 _C = (0.3, 1.0, 3.0)
 _VALIDATION = 10_000
 ROWS = (
@@ -48,7 +47,7 @@ def measure(row: tables.Row, seed: int, run: tables.Run | None) -> tables.Number
     """Returns the error of the SVM on the test images, and how many latents are active there."""
     data = [mnist.load(split) for split in ("train", "test")]
     if run is None:
-        codes = _baseline(row.label, [baselines.decoded(part) for part in data], seed)
+        codes = baselines.features(row.label, [*map(baselines.decoded, data)], _D_SAE, seed)
     else:
         codes = [run.evaluator.encoded(run.state, part)[0] for part in data]
     train, test = map(probe.of, codes, data)
@@ -59,14 +58,3 @@ def measure(row: tables.Row, seed: int, run: tables.Run | None) -> tables.Number
 def draw(lines: Sequence[tables.Line], figure: Figure) -> None:
     """Draws a bar for each row, and a mark where something is published."""
     tables.draw_bars(lines, "error", "test error, %", figure)
-
-
-def _baseline(label: str, pixels: list[np.ndarray], seed: int) -> list[np.ndarray]:
-    """Returns the codes of both splits that need no training."""
-    train = pixels[0]
-    if label == "raw pixels":
-        return pixels
-    if label.startswith("PCA"):
-        return [baselines.pca(train, 100).transform(x) for x in pixels]
-    features = functools.partial(baselines.random_features, d_sae=2000, seed=seed)
-    return [features(x, mean=train.mean(axis=0)) for x in pixels]
