@@ -44,7 +44,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         output="sigmoid",
         weights="uniform",
     )
-    config.loss.update(bce=1.0, contractive=0.1)
+    config.loss.update(bce=1.0, contractive=1.0)
     config.optim.update(
         name="adam", learning_rate=dict(name="cosine", value=1e-3, warmup=0.02), clip_norm=0.0
     )
@@ -77,7 +77,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
 def penalty() -> sweep.Sweep:
     """Weights of the contractive penalty."""
-    return sweep.grid("loss.contractive", 0.01, 0.03, 0.1, 0.3, 1.0)
+    return sweep.grid("loss.contractive", 0.1, 0.5, 1.0, 2.0)
 
 
 def seeds() -> sweep.Sweep:
