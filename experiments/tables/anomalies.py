@@ -36,6 +36,7 @@ def _rows(name: str) -> list[tables.Row]:
     seeds = (0, 1, 2) if name != "pressure" else (0,)
     return [
         *(tables.Row(f"{name}: PCA-{k}, residual", seeds=seeds) for k in ks),
+        tables.Row(f"{name}: random projection-{max(ks)}, residual"),
         tables.Row(f"{name}: isolation forest"),
         *(tables.Row(f"{name}: autoencoder, {kind}", config) for kind in novelty.KINDS),
     ]
@@ -66,7 +67,7 @@ def _scored(row: tables.Row, run: tables.Run) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _baseline(row: tables.Row, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the scores of PCA or of an isolation forest (Liu, Ting & Zhou 2008)."""
+    """Returns the scores of a projection or of an isolation forest (Liu, Ting & Zhou 2008)."""
     name, _, method = row.label.partition(": ")
     _, module, arguments, _ = _SETS[name]
     folds = {} if name == "pressure" else {"fold": seed}
@@ -76,9 +77,12 @@ def _baseline(row: tables.Row, seed: int) -> tuple[np.ndarray, np.ndarray]:
     )
     known, x = baselines.decoded(train), baselines.decoded(test)
     assert test.label is not None
-    if method.startswith("PCA"):
-        k = int(method.removeprefix("PCA-").partition(",")[0])
-        scores = novelty.residual(novelty.Encoded(x, baselines.projected(known, x, k), x))
-    else:
+    if method == "isolation forest":
         scores = -ensemble.IsolationForest(random_state=seed).fit(known).score_samples(x)
-    return scores, test.label == 1
+        return scores, test.label == 1
+    k = int(method.partition("-")[2].partition(",")[0])
+    if method.startswith("PCA"):
+        x_hat = baselines.projected(known, x, k)
+    else:
+        x_hat = baselines.projected_at_random(known, x, k, seed)
+    return novelty.residual(novelty.Encoded(x, x_hat, x)), test.label == 1

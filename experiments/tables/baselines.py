@@ -33,6 +33,16 @@ def projected(train: np.ndarray, x: np.ndarray, k: int) -> np.ndarray:
     return fitted.inverse_transform(fitted.transform(x))
 
 
+def projected_at_random(train: np.ndarray, x: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """Returns the projections of `x`, `[n, d_in]`, on a random plane through the mean of `train`.
+
+    `k` random directions span it.
+    """
+    basis, _ = np.linalg.qr(random_directions(x.shape[1], k, seed))
+    mean = train.mean(axis=0)
+    return (x - mean) @ basis @ basis.T + mean
+
+
 def random_features(
     x: np.ndarray, d_sae: int, seed: int, mean: np.ndarray | None = None
 ) -> np.ndarray:

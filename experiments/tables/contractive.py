@@ -1,9 +1,9 @@
 """Per cent of the 10,000 MNIST test images that a pretrained network of one layer gets wrong.
 
 1,000 logistic units are trained on the pixels of 50,000 images; then a softmax layer is put on them
-and all is trained on the labels (Adam, 15 epochs, batches of 30). The other 10,000 training images choose the
-epoch of the fine-tuning, and chose penalties, noise and step sizes. Beside it what the encoder was
-like before the fine-tuning, on the test images: the mean Frobenius norm of its Jacobian, and the
+and all is trained on the labels (Adam, 15 epochs, batches of 30). The other 10,000 training images
+choose the epoch of the fine-tuning, and chose penalties, noise and step sizes. Beside it what the
+encoder was like before, on the test images: the mean Frobenius norm of its Jacobian, and the
 share of units below 0.05 or above 0.95. (The paper's norms are in a unit that it does not state:
 0.73e-4 for the CAE, 17.5e-4 for the AE.)
 """

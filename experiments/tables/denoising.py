@@ -2,8 +2,9 @@
 
 Autoencoders train on the 60,000 training images, corrupted anew at each step. Baselines know the
 same: the projection on principal components, the better of a Gaussian and a median filter, and the
-best affine map from corrupted to clean images (ridge regression). Components, filter and penalty
-were chosen by PSNR on the last 10,000 training images; what baselines give is cut to 0..1.
+best affine map to clean images (ridge regression) from corrupted ones or from 1,000 random features
+of them. Components, filter and penalty were chosen by PSNR on the last 10,000 training images; what
+baselines give is cut to 0..1.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ SIZE = (7.0, 5.6)
 _GRID = (28, 28, 1)
 _VARIANTS = {"noise": "", "blur": "blur", "patch": "patch"}
 _COMPONENTS = (10, 20, 30, 40, 60, 80, 120, 200, 400)
+_FEATURES = 1000
 _PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
 Map = Callable[[np.ndarray], np.ndarray]
 
@@ -33,12 +35,12 @@ Map = Callable[[np.ndarray], np.ndarray]
 def _rows() -> list[tables.Row]:
     found = []
     for kind, variant in _VARIANTS.items():
-        names = ("input", "filter", "PCA", "ridge regression")
+        names = ("input", "filter", "PCA", "ridge regression", "random features")
         found += [tables.Row(f"{kind}: {name}", seeds=(0,)) for name in names]
         path = "configs/denoising_mnist.py" + (f":{variant}" if variant else "")
         found.append(tables.Row(f"{kind}: autoencoder", path))
     stacked = tables.Row("noise: logistic, layer by layer", "configs/denoising_mnist.py:stacked")
-    return [*found[:5], stacked, *found[5:]]
+    return [*found[:6], stacked, *found[6:]]
 
 
 ROWS = tuple(_rows())
@@ -76,9 +78,13 @@ def _images(variant: str, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _restored(name: str, variant: str, seen: np.ndarray) -> np.ndarray:
     """Returns what a baseline, at the setting that is best elsewhere, makes of corrupted images."""
-    maps = {"filter": _filters, "PCA": _projections, "ridge regression": _regressions}[name](
-        *_images(variant, "train[:50000]")
-    )
+    known = _images(variant, "train[:50000]")
+    maps = {
+        "filter": _filters,
+        "PCA": _projections,
+        "ridge regression": _regressions,
+        "random features": _on_random_features,
+    }[name](*known)
     valid, clean = _images(variant, "train[50000:]")
     best = max(maps, key=lambda setting: _psnr(np.clip(maps[setting](valid), 0, 1), clean))
     return np.clip(maps[best](seen), 0, 1)
@@ -118,6 +124,18 @@ def _regressions(seen: np.ndarray, clean: np.ndarray) -> dict[str, Map]:
     """Returns affine maps from corrupted to clean images, by their penalty."""
     fitted = {c: linear_model.Ridge(c, solver="cholesky").fit(seen, clean) for c in _PENALTIES}
     return {str(c): each.predict for c, each in fitted.items()}
+
+
+def _on_random_features(seen: np.ndarray, clean: np.ndarray) -> dict[str, Map]:
+    """Returns affine maps to clean images from random features of corrupted ones."""
+    mean = seen.mean(axis=0)
+    features = functools.partial(baselines.random_features, d_sae=_FEATURES, seed=0, mean=mean)
+    maps = _regressions(features(seen), clean)
+
+    def after_features(apply: Map) -> Map:
+        return lambda x: apply(features(x))
+
+    return {c: after_features(apply) for c, apply in maps.items()}
 
 
 def _psnr(x_hat: np.ndarray, clean: np.ndarray) -> float:

@@ -31,6 +31,7 @@ def _trained(kind: str) -> tables.Row:
 
 ROWS = (
     tables.Row("distance to the mean image", seeds=(0,)),
+    tables.Row("random projection-32, residual"),
     *(tables.Row(f"PCA-{k}, residual", seeds=(0,)) for k in (8, 16, 32, 64)),
     *map(_trained, novelty.KINDS),
     tables.Row(
@@ -50,7 +51,6 @@ ROWS = (
 
 def measure(row: tables.Row, seed: int, run: tables.Run | None) -> tables.Numbers:
     """Returns the AUROC of each digit and the mean of all; of a run, of its digit alone."""
-    del seed
     if run is not None:
         known = normal.fit(run.task, run.state, run.evaluator)
         found = normal.judged(run.task)
@@ -61,7 +61,7 @@ def measure(row: tables.Row, seed: int, run: tables.Run | None) -> tables.Number
         return {str(row.overrides["data.digit"]): 100 * auroc}
     if row.published:
         return {}
-    return join([{str(digit): 100 * _baseline(row.label, digit)} for digit in DIGITS])
+    return join([{str(digit): 100 * _baseline(row.label, digit, seed)} for digit in DIGITS])
 
 
 def join(found: Sequence[tables.Numbers]) -> tables.Numbers:
@@ -76,16 +76,22 @@ def draw(lines: Sequence[tables.Line], figure: Figure) -> None:
     figure.axes[0].set_xlim(80, 101)
 
 
-def _baseline(label: str, digit: int) -> float:
-    """Returns the AUROC of what PCA, or the mean image, leaves."""
+def _baseline(label: str, digit: int, seed: int) -> float:
+    """Returns the AUROC of what PCA, a random projection or the mean image leaves."""
     parts = [one_class_mnist.load(split, digit) for split in ("train", "valid", "test")]
     train, valid, test = map(baselines.decoded, parts)
     known = np.concatenate([train, valid])
     if label.startswith("PCA"):
-        k = int(label.removeprefix("PCA-").partition(",")[0])
-        x_hat = baselines.projected(known, test, k)
+        x_hat = baselines.projected(known, test, _size(label))
+    elif label.startswith("random"):
+        x_hat = baselines.projected_at_random(known, test, _size(label), seed)
     else:
         x_hat = np.broadcast_to(known.mean(axis=0), test.shape)
     scores = novelty.residual(novelty.Encoded(test, x_hat, test))
     assert parts[2].label is not None
     return novelty.separation(scores, parts[2].label == 1)["auroc"]
+
+
+def _size(label: str) -> int:
+    """Returns the k of "PCA-k, residual"."""
+    return int(label.partition("-")[2].partition(",")[0])

@@ -73,6 +73,16 @@ def test_baselines_tell_classes_that_are_far_apart(module, label, monkeypatch):
     assert ("mse_sum" in found) == (": PCA" in label)
 
 
+def test_a_random_projection_is_the_nearest_point_of_the_plane_of_its_directions():
+    rng = np.random.RandomState(0)
+    train, x = rng.rand(20, 6), rng.rand(5, 6)
+    w = baselines.random_directions(6, 2, seed=3)
+    mean = train.mean(axis=0)
+    expected = mean + (w @ np.linalg.lstsq(w, (x - mean).T, rcond=None)[0]).T
+    found = baselines.projected_at_random(train, x, 2, seed=3)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_k_sparse_codes_are_probed_with_three_times_as_many_latents(tmp_path, monkeypatch):
     seen = []
 
