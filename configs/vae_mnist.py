@@ -32,10 +32,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg not in VARIANTS:
         raise ValueError(f'vae_mnist has no variant "{arg}": it has {", ".join(VARIANTS[1:])}')
     config = base.get_config()
-    config.num_steps = 60 * 1200
-    config.batch_size = 50
-    config.log_every = 600
-    config.checkpoint_every = 7200
+    config.num_steps = 60 * 1000
+    config.batch_size = 60
+    config.log_every = 500
+    config.checkpoint_every = 6000
     config.data.update(name="mnist", split="train", folder="")
     config.corruption.name = "binarise"
     config.model.update(

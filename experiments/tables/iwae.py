@@ -24,7 +24,7 @@ COLUMNS = {
 }
 SIZE = (7.0, 2.8)
 _BURDA = "Burda et al. 2015, Table 1"
-_DIFFERS = "ELU, 60 epochs on batches of 50; theirs tanh, 3,280 epochs on batches of 20"
+_DIFFERS = "ELU, 60 epochs on batches of 60; theirs tanh, 3,280 epochs on batches of 20"
 _COMPONENTS = 500
 _ITERATIONS = 20
 ROWS = (

@@ -197,4 +197,5 @@ def test_baselines_of_tables_see_normal_examples_only(monkeypatch):
     monkeypatch.setattr(build, "data", data)
     for row in tables_of_anomalies.ROWS:
         if not row.config and "shuttle" in row.label:
-            assert tables_of_anomalies.measure(row, 0, None)["auroc"] > 99
+            known = tables_of_anomalies.measure(row, 0, None)["auroc"]
+            assert known > 99 or "random" in row.label
