@@ -7,7 +7,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 import numpy as np
-from sklearn import metrics
 
 from experiments import figures
 from experiments.detection import normal
@@ -36,6 +35,8 @@ def rows(run: figures.Run) -> dict[str, Any] | None:
 
 def draw(rows: dict[str, Any], figure: Figure) -> None:
     """Draws the scores of both kinds on the left and the ROC curves on the right."""
+    from sklearn import metrics
+
     anomalous, both = rows["anomalous"], rows["scores"]["both"]
     left, right = figure.subplots(1, 2)
     low, high = np.percentile(both, (0.1, 99.9))

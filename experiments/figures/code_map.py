@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 import numpy as np
-from sklearn import decomposition
+from scipy import linalg
 
 from experiments import figures
 
@@ -55,5 +55,9 @@ def draw(rows: dict[str, Any], figure: Figure) -> None:
 
 def _principal(codes: np.ndarray) -> tuple[np.ndarray, float]:
     """Returns the coordinates on the first two components, and their share of the variance."""
-    fitted = decomposition.PCA(2, svd_solver="randomized", random_state=0).fit(codes)
-    return fitted.transform(codes), float(fitted.explained_variance_ratio_.sum())
+    centred = codes - codes.mean(axis=0)
+    products = centred @ centred.T
+    last = len(codes) - 1
+    values, vectors = linalg.eigh(products, subset_by_index=[last - 1, last])
+    points = vectors * np.sqrt(np.maximum(values, 0))
+    return points[:, ::-1], float(values.sum() / np.trace(products))

@@ -18,11 +18,15 @@ al. 2023, Annals of Statistics 51, 149).
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn import covariance, metrics, neighbors
 
 from sae_jax import errors
+
+# Every run looks here whether it has anomalies; sklearn, two seconds, waits until one has.
+if TYPE_CHECKING:
+    from sklearn import neighbors
 
 KINDS = ("residual", "latent", "both")
 _SMALLEST = 0.01  # Of a normal score: what is below is as normal, whatever its logarithm.
@@ -77,7 +81,7 @@ class Scorer:
     """
 
     whiten: np.ndarray
-    nearest: neighbors.NearestNeighbors
+    nearest: "neighbors.NearestNeighbors"
     units: dict[str, Unit]
 
     def __call__(self, encoded: Encoded) -> dict[str, np.ndarray]:
@@ -106,6 +110,8 @@ def fit(train: Encoded, held_out: Encoded, neighbours: int = 5) -> Scorer:
             f"{len(train.x)} examples to compare with and {len(held_out.x)} held out are too few: "
             f"at least {neighbours} and 2 are needed"
         )
+    from sklearn import covariance, neighbors
+
     codes = train.codes.astype(np.float64)
     whiten = _inverse_root(covariance.ledoit_wolf(codes)[0])
     nearest = neighbors.NearestNeighbors(n_neighbors=neighbours).fit(_whitened(train, whiten))
@@ -159,6 +165,8 @@ def separation(scores: np.ndarray, anomalous: np.ndarray) -> dict[str, float]:
       scores: `[n]`.
       anomalous: bool `[n]`; there is at least one of each kind.
     """
+    from sklearn import metrics
+
     kinds = np.asarray(anomalous, bool)
     if kinds.all() or not kinds.any():
         raise errors.DataError("AUROC needs normal examples and anomalies: there is only one kind")

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import resume
 
-ARGUMENTS = (*resume.ARGUMENTS, "--config.num_steps=400")
+ARGUMENTS = (*resume.ARGUMENTS, "--config.num_steps=200")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_sigterm_saves_first_and_the_same_command_goes_on(start, program, undist
 
 def test_sigkill_at_any_moment_changes_nothing(start, program, undisturbed, tmp_path):
     folder = tmp_path / "run"
-    for step in (25, 150, 300):
+    for step in (25, 80, 140):
         process = start("experiments.main", *ARGUMENTS, f"--workdir={folder}")
         _wait_for_step(folder, step)
         process.kill()
@@ -64,15 +64,15 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
     folder = tmp_path / "run"
     shutil.copytree(undisturbed, folder)
     (folder / "DONE").unlink()
-    newest = folder / "checkpoints" / "400"
+    newest = folder / "checkpoints" / "200"
     large = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     large.write_bytes(large.read_bytes()[: large.stat().st_size // 2])
     result = program("experiments.main", *ARGUMENTS, f"--workdir={folder}")
     assert result.returncode == 0, result.stderr
-    assert "checkpoint 400" in result.stderr
+    assert "checkpoint 200" in result.stderr
     assert "is damaged" in result.stderr
-    assert "goes on from step 380" in result.stdout
-    assert (folder / "damaged" / "400").is_dir()
+    assert "goes on from step 180" in result.stdout
+    assert (folder / "damaged" / "200").is_dir()
     assert resume.compare(undisturbed, folder) == []
 
 
@@ -80,7 +80,7 @@ def test_a_flipped_byte_in_a_checkpoint_is_found(program, undisturbed, tmp_path)
     folder = tmp_path / "run"
     shutil.copytree(undisturbed, folder)
     (folder / "DONE").unlink()
-    newest = folder / "checkpoints" / "400"
+    newest = folder / "checkpoints" / "200"
     large = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     data = bytearray(large.read_bytes())
     data[len(data) // 2] ^= 0x55
@@ -91,7 +91,7 @@ def test_a_flipped_byte_in_a_checkpoint_is_found(program, undisturbed, tmp_path)
     result = program("experiments.main", *ARGUMENTS, f"--workdir={folder}")
     assert result.returncode == 0, result.stderr
     assert "is damaged" in result.stderr
-    assert (folder / "damaged" / "400").is_dir()
+    assert (folder / "damaged" / "200").is_dir()
     assert resume.compare(undisturbed, folder) == []
 
 
