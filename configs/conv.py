@@ -5,7 +5,7 @@ python -m experiments.main --config=configs/conv.py:pooled
 python -m experiments.main --config=configs/conv.py:series
 
 Four epochs on 50,000 images leave 0.124 of the variance in 30 numbers, half of what PCA leaves, and
-the pooled maps 0.16.
+the pooled maps 0.16. About 100 seconds on two CPU cores, `series` 30.
 """
 
 import ml_collections

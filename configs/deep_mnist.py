@@ -8,6 +8,7 @@ python -m experiments.figure --name=deep
 Their error is 3.00 per test image (squared, summed over pixels in [0, 1]) after pretraining with
 restricted Boltzmann machines and 200 epochs of conjugate gradients; PCA with 30 components has
 13.87, their logistic PCA 8.01. Here SiLU units and Adam on the cross-entropy, without pretraining.
+On two CPU cores 20 epochs take about 3.5 minutes, the 60 of `long` 10.
 """
 
 import ml_collections

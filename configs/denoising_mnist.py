@@ -6,7 +6,8 @@ python -m experiments.figure --name=denoising
 
 The model sees a corrupted image and is trained towards the image as it was (Vincent et al. 2008,
 2010). Test images are corrupted in the same way, each always by the same noise; PSNR and SSIM are
-told of what the model saw (`psnr_input`) and of what it made of it.
+told of what the model saw (`psnr_input`) and of what it made of it. About 140 seconds on two CPU
+cores.
 """
 
 import ml_collections

@@ -11,7 +11,7 @@ kept then, has 1.35 % errors on the test images at k = 25 there, 1.54 % at 40 an
 
 Trained on 50,000 images for 25 epochs, with three times k latents kept, regression on the same and
 10,000 other training images to test it: 2.15 % at k = 10, 1.72 % at 25, 1.79 % at 40. The rows of
-the untrained encoder there: 6.6 %.
+the untrained encoder there: 6.6 %. About 140 seconds on two CPU cores, before the regression.
 """
 
 import ml_collections
