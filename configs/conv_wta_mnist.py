@@ -5,6 +5,8 @@ python -m experiments.main --config=configs/conv_wta_mnist.py
 CONV-WTA, Makhzani & Frey 2015 (arXiv 1409.2752): three convolutional ReLU layers, winners, and one
 linear layer of 11 x 11 kernels, each of which has to draw a whole stroke. A linear SVM on the maps,
 pooled to 7 x 7, has 1.02 % errors with 16 maps there and 0.64 % with 128.
+
+About 4 minutes on two CPU cores.
 """
 
 import ml_collections

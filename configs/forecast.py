@@ -1,6 +1,8 @@
 r"""Reads 64 points of arterial pressure into a code of 16 numbers, and predicts the next 16 points.
 
 python -m experiments.main --config=configs/forecast.py
+
+About 2 minutes on two CPU cores, `mlp` 20 seconds.
 """
 
 import ml_collections

@@ -1,6 +1,8 @@
 r"""Fills in the ratings of MovieLens-100k: AutoRec.
 
 python -m experiments.main --config=configs/movielens.py
+
+About 20 seconds on two CPU cores.
 """
 
 import ml_collections

@@ -1,6 +1,8 @@
 r"""Reads ten frames of two bouncing digits into a code, writes them again, and the next ten.
 
 python -m experiments.main --config=configs/moving_digits.py
+
+About 3.5 minutes on two CPU cores.
 """
 
 import ml_collections

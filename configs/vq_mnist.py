@@ -1,6 +1,8 @@
 r"""A vector-quantised autoencoder on MNIST: 7 x 7 places, each one of 128 entries.
 
 python -m experiments.main --config=configs/vq_mnist.py
+
+About 2.5 minutes on two CPU cores.
 """
 
 import ml_collections
