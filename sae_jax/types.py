@@ -56,21 +56,67 @@ class Context:
 
 
 @flax.struct.dataclass
+class Codes:
+    """Codes of which at most k latents are active in an example: the sparse form of a dense array.
+
+    Attributes:
+      values: `[batch, k]`; a latent whose value is 0 is not active.
+      indices: int32 `[batch, k]`, which latents they are; in a row each occurs once.
+      width: number of latents, d_sae.
+    """
+
+    values: jax.Array
+    indices: jax.Array
+    width: int = flax.struct.field(pytree_node=False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(batch, d_sae)`, as of the dense form."""
+        return (self.values.shape[0], self.width)
+
+
+@flax.struct.dataclass
+class Pre:
+    """Pre-activations `(x - centre) w_enc + b_enc`, with what they were made of.
+
+    So that a few of them can be taken with a gradient that reaches only their own weights.
+
+    Attributes:
+      dense: `[batch, d_sae]`, all of them; its gradient is that of the matrix product.
+      x: `[batch, d_in]`.
+      centre: `[d_in]`.
+      w_enc: `[d_in, d_sae]`.
+      b_enc: `[d_sae]`.
+    """
+
+    dense: jax.Array
+    x: jax.Array
+    centre: jax.Array
+    w_enc: jax.Array
+    b_enc: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(batch, d_sae)`."""
+        return self.dense.shape
+
+
+@flax.struct.dataclass
 class Output:
     """All that loss terms, metrics and figures need from one forward pass.
 
     Attributes:
       x_hat: `[batch, ...]`, the reconstruction of the target.
-      codes: `[batch, d_sae]`, the latents after the activation.
-      pre: `[batch, d_sae]`, the latents before the activation.
+      codes: `[batch, d_sae]`, the latents after the activation; or, in a training step, `Codes`.
+      pre: `[batch, d_sae]`, the latents before the activation; or, in a training step, `Pre`.
       extras: what single terms and metrics need besides, by name; the model's docstring lists them.
         "logits" `[batch, ...]`, what a sigmoid at the output was applied to, is there in every
         model that ends in one.
     """
 
     x_hat: jax.Array
-    codes: jax.Array
-    pre: jax.Array
+    codes: Any
+    pre: Any
     extras: dict[str, Any] = flax.struct.field(default_factory=dict)
 
 

@@ -173,7 +173,7 @@ class TestSparse:
 
     def test_forward(self):
         output, batch = _forward(self.MODEL, self.PARAMS, self.X), types.Batch(x=self.X)
-        close(output.pre, self.PRE)
+        close(output.pre.dense, self.PRE)
         close(output.codes, self.CODES)
         close(output.x_hat, self.X_HAT)
         close(np.linalg.norm(self.PARAMS["w_dec"], axis=1), self.NORMS)

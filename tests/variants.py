@@ -72,7 +72,12 @@ MODELS = {
         (9 * 4 + 4) + (9 * 4 * 16 + 16) + (25 * 16 + 1),
     ),
 }
-ACTIVATIONS: dict[str, dict] = {"topk": dict(k=8), "lifetime": dict(share=0.25)}
+# Variant: (file, arguments); a file that is not here takes none.
+ACTIVATIONS: dict[str, tuple[str, dict]] = {
+    "lifetime": ("lifetime", dict(share=0.25)),
+    "topk": ("topk", dict(k=8, form="dense")),
+    "topk_sparse": ("topk", dict(k=8, form="sparse")),
+}
 # What an example of D_IN numbers is, if no 2 x 4 picture.
 GRIDS: dict[str, tuple[int, ...]] = {"recurrent": (4, 2)}
 # Terms without which a parameter is moved by nothing.
@@ -90,13 +95,21 @@ def model(variant: str, activation: str | None):
     offered = dict(d_in=D_IN, d_sae=D_SAE, d_out=D_IN, grid=GRIDS.get(variant, (2, 4, 1)))
     given = {key: value for key, value in offered.items() if key in build._fields(architecture)}
     if activation is not None:
-        made = importlib.import_module(f"sae_jax.activations.{activation}").Activation
-        given["activation"] = made(**ACTIVATIONS.get(activation, {}))
+        file, knobs = ACTIVATIONS.get(activation, (activation, {}))
+        given["activation"] = importlib.import_module(f"sae_jax.activations.{file}").Activation(
+            **knobs
+        )
     return architecture(**{**given, **arguments})
+
+
+def activations() -> list[str]:
+    """Every file of activations, or its variants."""
+    files = {file for file, _ in ACTIVATIONS.values()}
+    return sorted({*ACTIVATIONS, *(set(build.modules_in("activations")) - files)})
 
 
 def cases() -> list[tuple[str, str | None]]:
     """The simplest architecture with every activation, and the others with one, or with none."""
-    simplest = [("sae", activation) for activation in build.modules_in("activations")]
+    simplest = [("sae", activation) for activation in activations()]
     takes = {v: "activation" in build._fields(module(v).Model) for v in MODELS if v != "sae"}
     return simplest + [(v, "relu" if taken else None) for v, taken in takes.items()]

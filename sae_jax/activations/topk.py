@@ -8,13 +8,16 @@ first half of training, or some latents are never chosen; a few times more laten
 features are taken, `alpha`. TopK (Gao et al. 2024, arXiv 2406.04093): a ReLU after it.
 """
 
+from typing import Literal
+
 from flax import linen as nn
 import jax
+from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import schedule, select
+from sae_jax.ops import schedule, select, sparse
 
 
 class TopK(nn.Module):
@@ -24,11 +27,13 @@ class TopK(nn.Module):
       k: how many, a number or a schedule; rounded, and never more than there are latents.
       alpha: when nothing is trained `alpha k` are kept; 1 or more.
       relu: whether a kept latent that is negative becomes 0, so that there may be fewer.
+      form: of the codes; "sparse" needs a k that does not change, "auto" chooses by the sizes.
     """
 
     k: schedule.Number
     alpha: int | float = 1.0
     relu: bool = False
+    form: Literal["auto", "dense", "sparse"] = "auto"
 
     def __post_init__(self) -> None:
         """Refuses a k and an alpha that cannot be."""
@@ -36,6 +41,10 @@ class TopK(nn.Module):
             raise ValueError(f"k={self.k}: it must be 1 or more")
         if self.alpha < 1:
             raise ValueError(f"alpha={self.alpha}: it must be 1 or more")
+        if self.form not in ("auto", "dense", "sparse"):
+            raise ValueError(f'form="{self.form}": choose auto, dense or sparse')
+        if self.form == "sparse" and callable(self.k):
+            raise ValueError('form="sparse": k must be a number, not a schedule')
         super().__post_init__()
 
     def __call__(
@@ -43,12 +52,31 @@ class TopK(nn.Module):
     ) -> Float[Array, "batch d_sae"]:
         """Returns the k largest of each row in their places."""
         d_sae = pre.shape[-1]
-        if not callable(self.k) and self.k > d_sae:
-            raise ValueError(f"k={self.k} of {d_sae} latents: choose a smaller k")
+        self._refuse_more_than(d_sae)
         scale = 1.0 if context.train else self.alpha
         k = select.count(scale * schedule.value(self.k, context.step), d_sae)
-        codes = jnp.where(select.largest(pre, k, axis=1), pre, 0.0)
-        return jax.nn.relu(codes) if self.relu else codes
+        return self.value(jnp.where(select.largest(pre, k, axis=1), pre, 0.0))
+
+    def choose(
+        self, pre: Float[Array, "batch d_sae"], context: types.Context
+    ) -> Int[Array, "batch k"] | None:
+        """Returns which are the k largest of each row, or None where the dense form is better."""
+        if callable(self.k) or self.form == "dense":
+            return None
+        d_sae = pre.shape[-1]
+        self._refuse_more_than(d_sae)
+        k = min(max(round(self.k if context.train else self.alpha * self.k), 1), d_sae)
+        if self.form == "auto" and not sparse.pays(k, d_sae):
+            return None
+        return lax.top_k(lax.stop_gradient(pre), k)[1]
+
+    def value(self, chosen: Float[Array, "batch some"]) -> Float[Array, "batch some"]:
+        """Returns the codes of latents that are kept, from their pre-activations."""
+        return jax.nn.relu(chosen) if self.relu else chosen
+
+    def _refuse_more_than(self, d_sae: int) -> None:
+        if not callable(self.k) and self.k > d_sae:
+            raise ValueError(f"k={self.k} of {d_sae} latents: choose a smaller k")
 
 
 Activation = TopK

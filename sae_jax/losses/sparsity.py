@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
-from sae_jax.ops import geometry
+from sae_jax.ops import geometry, sparse
 
 
 def l1(
@@ -16,7 +16,7 @@ def l1(
     the term measures nothing: use `l1_decoder_norm`.
     """
     del params, batch, context
-    return jnp.abs(output.codes).sum(axis=-1)
+    return jnp.abs(sparse.values(output.codes)).sum(axis=-1)
 
 
 def l1_decoder_norm(
@@ -27,7 +27,8 @@ def l1_decoder_norm(
     (Anthropic, "Update on how we train SAEs", April 2024.)
     """
     del batch, context
-    return (jnp.abs(output.codes) * geometry.norms(params["w_dec"]).T).sum(axis=-1)
+    norms = sparse.of_latents(output.codes, geometry.norms(params["w_dec"])[:, 0])
+    return (jnp.abs(sparse.values(output.codes)) * norms).sum(axis=-1)
 
 
 def kl(
@@ -53,7 +54,7 @@ def kl(
     """
     del params, context
     mask = types.mask(batch)
-    rho_hat = (output.codes * mask[:, None]).sum(axis=0) / mask.sum()
+    rho_hat = (sparse.dense(output.codes) * mask[:, None]).sum(axis=0) / mask.sum()
     rho_hat = jnp.clip(rho_hat, 1e-6, 1 - 1e-6)
     term = rho * jnp.log(rho / rho_hat) + (1 - rho) * jnp.log((1 - rho) / (1 - rho_hat))
     return jnp.broadcast_to(term.sum(), mask.shape)

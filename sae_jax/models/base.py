@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from sae_jax import types
+from sae_jax.ops import sparse
 
 Params = dict[str, Any]
 Stats = dict[str, Any]
@@ -71,9 +72,14 @@ def init(model: nn.Module, key: jax.Array, x: jax.Array) -> tuple[Params, Stats]
 def forward(
     model: nn.Module, params: Params, stats: Stats, x: jax.Array, context: types.Context
 ) -> tuple[types.Output, Stats]:
-    """Returns the output for a batch, and the stats after it; only training changes stats."""
+    """Returns the output for a batch, and the stats after it; only training changes stats.
+
+    Sparse forms are for training: at rest codes and pre-activations are dense arrays.
+    """
     variables = {"params": params, "stats": stats}
     if not context.train:
-        return model.apply(variables, x, context), stats  # type: ignore[return-value]
+        output: Any = model.apply(variables, x, context)
+        pre = output.pre.dense if isinstance(output.pre, types.Pre) else output.pre
+        return dataclasses.replace(output, codes=sparse.dense(output.codes), pre=pre), stats
     output, changed = model.apply(variables, x, context, mutable=["stats"])
     return output, dict(changed.get("stats", {}))

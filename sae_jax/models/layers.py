@@ -7,6 +7,9 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from sae_jax import types
+from sae_jax.ops import sparse
+
 NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "elu": jax.nn.elu,
     "gelu": jax.nn.gelu,
@@ -18,6 +21,18 @@ NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": jnp.tanh,
 }
 RECTIFIERS = ("elu", "gelu", "relu", "silu")
+
+
+def activate(
+    activation: nn.Module, pre: types.Pre, context: types.Context
+) -> jax.Array | types.Codes:
+    """Returns codes `[batch, d_sae]`, sparse ones if the activation can choose few latents."""
+    choose: Any = getattr(activation, "choose", lambda pre, context: None)
+    indices = choose(pre.dense, context)
+    if indices is None:
+        return activation(pre.dense, context)
+    kept: Any = activation.value
+    return types.Codes(kept(sparse.take(pre, indices)), indices, pre.dense.shape[-1])
 
 
 class Linear(nn.Module):

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
-from sae_jax.ops import geometry, linear
+from sae_jax.models import layers
+from sae_jax.ops import geometry, linear, sparse
 
 LATENT_AXES = {"w_enc": 1, "b_enc": 0, "w_dec": 0}
 
@@ -69,11 +70,11 @@ class SparseAutoencoder(nn.Module):
         b_dec = self.param("b_dec", self._centre, x)
         w_enc = w_dec.T if self.tied else self.param("w_enc", self._encoder, w_dec)
         centre = b_dec if self.pre_bias else jnp.zeros_like(b_dec)
-        pre = linear.encode(x, centre, w_enc, b_enc)
-        codes = self.activation(pre, context)
-        logits = codes @ w_dec + b_dec[None]
+        known = types.Pre(linear.encode(x, centre, w_enc, b_enc), x, centre, w_enc, b_enc)
+        codes = layers.activate(self.activation, known, context)
+        logits = sparse.product(codes, w_dec) + b_dec[None]
         extras = {"logits": logits} if self.output == "sigmoid" else {}
-        return types.Output(self._squash(logits), codes, pre, extras)
+        return types.Output(self._squash(logits), codes, known, extras)
 
     def decode(self, codes: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_in"]:
         """Returns the reconstruction that codes stand for."""

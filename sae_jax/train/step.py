@@ -11,7 +11,7 @@ import optax
 
 from sae_jax import types
 from sae_jax.models import base
-from sae_jax.ops import corrupt, normalise, schedule
+from sae_jax.ops import corrupt, normalise, schedule, sparse
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
@@ -126,7 +126,7 @@ def make(method: Method) -> Callable[[State, types.Batch], tuple[State, Metrics]
         metrics = {"loss": loss} | {f"loss/{name}": term for name, term in terms.items()}
         metrics |= _health(scaled, output, context, grads)
         metrics["learning_rate"] = schedule.value(method.learning_rate, state.step)
-        active = ((output.codes != 0) & (types.mask(batch) > 0)[:, None]).any(axis=0)
+        active = sparse.ever_active(output.codes, types.mask(batch)) > 0
         seen = types.mask(batch).sum().astype(jnp.int32)
         idle = jnp.where(active, 0, jnp.minimum(state.idle + seen, method.dead_after))
         state = dataclasses.replace(
@@ -207,7 +207,7 @@ def _health(
     residual = (batch.target - output.x_hat) * mask
     return {
         "fvu": (residual**2).sum() / (offset**2).sum(),
-        "l0": ((output.codes != 0) * mask).sum() / rows,
+        "l0": (sparse.active(output.codes) * types.mask(batch)).sum() / rows,
         "dead": context.dead.mean(dtype=jnp.float32),
         "grad_norm": optax.tree.norm(grads),
     }

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sae_jax import types
-from sae_jax.activations import identity, relu, sigmoid
+from sae_jax.activations import identity, relu, sigmoid, topk
 from sae_jax.losses import reconstruction, sparsity
 from sae_jax.models import base, sae
 
@@ -90,6 +90,29 @@ def test_the_gradient_by_hand_is_that_of_finite_differences():
             up, down = ({**params, name: value + sign * nudge} for sign in (1, -1))
             slope = (_by_hand(x, up)["loss"] - _by_hand(x, down)["loss"]) / 2e-6
             np.testing.assert_allclose(grads[name][place], slope, atol=1e-6)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("pre_bias", [False, True])
+def test_sparse_codes_give_the_numbers_and_the_gradients_of_dense_ones(tied, pre_bias):
+    x, params = _five_activations()
+    batch = types.Batch(x=jnp.asarray(x, jnp.float32))
+    if tied:
+        del params["w_enc"]
+
+    def loss(params, form):
+        activation = topk.Activation(k=2, relu=True, form=form)
+        model = sae.Model(D_IN, D_SAE, activation, tied=tied, pre_bias=pre_bias)
+        output, _ = base.forward(model, params, {}, batch.x, _context(train=True))
+        assert isinstance(output.codes, types.Codes) == (form == "sparse")
+        per_example = reconstruction.mse_sum(params, batch, output, _context())
+        per_example += L1 * sparsity.l1_decoder_norm(params, batch, output, _context())
+        return per_example.mean()
+
+    params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
+    run = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    dense, sparse = run(params, "dense"), run(params, "sparse")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), sparse, dense)
 
 
 def _apply(x, params, **kwargs):
