@@ -74,6 +74,12 @@ MODELS = {
 }
 # Variant: (file, arguments); a file that is not here takes none.
 ACTIVATIONS: dict[str, tuple[str, dict]] = {
+    "abs_topk": ("abs_topk", dict(k=8, form="dense")),
+    "abs_topk_sparse": ("abs_topk", dict(k=8, form="sparse")),
+    "batch_topk": ("batch_topk", dict(k=8)),
+    "group_max": ("group_max", dict(k=8)),
+    "jumprelu": ("jumprelu", dict(start=0.1, bandwidth=0.5)),
+    "jumprelu_to_input": ("jumprelu", dict(start=0.1, bandwidth=0.5, to_input=True)),
     "lifetime": ("lifetime", dict(share=0.25)),
     "topk": ("topk", dict(k=8, form="dense")),
     "topk_sparse": ("topk", dict(k=8, form="sparse")),
@@ -100,6 +106,12 @@ def model(variant: str, activation: str | None):
             **knobs
         )
     return architecture(**{**given, **arguments})
+
+
+def size(variant: str, activation: str | None) -> int:
+    """Returns the number of parameters."""
+    thresholds = D_SAE if (activation or "").startswith("jumprelu") else 0
+    return MODELS[variant][2] + thresholds
 
 
 def activations() -> list[str]:

@@ -55,7 +55,7 @@ class TopK(nn.Module):
         self._refuse_more_than(d_sae)
         scale = 1.0 if context.train else self.alpha
         k = select.count(scale * schedule.value(self.k, context.step), d_sae)
-        return self.value(jnp.where(select.largest(pre, k, axis=1), pre, 0.0))
+        return self.value(jnp.where(select.largest(self.score(pre), k, axis=1), pre, 0.0))
 
     def choose(
         self, pre: Float[Array, "batch d_sae"], context: types.Context
@@ -68,7 +68,11 @@ class TopK(nn.Module):
         k = min(max(round(self.k if context.train else self.alpha * self.k), 1), d_sae)
         if self.form == "auto" and not sparse.pays(k, d_sae):
             return None
-        return lax.top_k(lax.stop_gradient(pre), k)[1]
+        return lax.top_k(self.score(lax.stop_gradient(pre)), k)[1]
+
+    def score(self, pre: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_sae"]:
+        """Returns what is compared."""
+        return pre
 
     def value(self, chosen: Float[Array, "batch some"]) -> Float[Array, "batch some"]:
         """Returns the codes of latents that are kept, from their pre-activations."""

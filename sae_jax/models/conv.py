@@ -23,7 +23,7 @@ from sae_jax import types
 from sae_jax.models import layers
 from sae_jax.ops import conv
 
-LATENT_AXES = {"w_enc": 1, "b_enc": 0, "w_dec": 0}
+LATENT_AXES = {"w_enc": 1, "b_enc": 0, "w_dec": 0, "threshold": 0}
 
 
 class ConvolutionalAutoencoder(nn.Module):

@@ -32,7 +32,7 @@ from jaxtyping import Array, Float
 from sae_jax import types
 from sae_jax.models import layers
 
-LATENT_AXES = {"w_enc": 1, "b_enc": 0, "w_dec": 0}
+LATENT_AXES = {"w_enc": 1, "b_enc": 0, "w_dec": 0, "threshold": 0}
 
 State = tuple[Array, ...]  # `[batch, hidden]` each; the first is h.
 Cell = dict[str, Array]

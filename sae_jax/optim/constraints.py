@@ -1,12 +1,15 @@
 """Constraints on parameters by name: what holds before the first step and after each one.
 
 A constraint is the last link of the optimiser's chain (as `optax.keep_params_nonnegative` is), and
-`project` brings the initial parameters into its set.
+`project` brings the initial parameters into its set. With each of them, the thresholds that an
+activation learns stay at 0 or above.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from sae_jax.ops import geometry
@@ -22,8 +25,8 @@ class Constraint(NamedTuple):
 
 
 def none() -> Constraint:
-    """Lets every parameter go where it wants."""
-    return Constraint(lambda params: params, optax.identity())
+    """Lets every parameter go where it wants, but for thresholds."""
+    return _of_rows(None)
 
 
 def unit_norm() -> Constraint:
@@ -33,21 +36,51 @@ def unit_norm() -> Constraint:
     gradient is no longer tangent after Adam has divided its coordinates), and the moved row is
     scaled back to norm 1, after the step, so that what is saved has norm 1.
     """
+    return _of_rows(geometry.unit_rows, geometry.without_parallel)
+
+
+def norm_at_most_one() -> Constraint:
+    """Keeps the norm of each row of `w_dec` at 1 or below: a longer one is scaled back to 1."""
+    return _of_rows(lambda rows: rows / jnp.maximum(geometry.norms(rows), 1))
+
+
+def _of_rows(
+    enter: Callable[[jax.Array], jax.Array] | None,
+    turn: Callable[[jax.Array, jax.Array], jax.Array] = lambda moves, rows: moves,
+) -> Constraint:
+    """Returns the constraint whose rows of `w_dec` are `enter(rows + turn(moves, rows))`."""
 
     def project(params: Params) -> Params:
-        return {**params, "w_dec": geometry.unit_rows(params["w_dec"])}
+        if enter is not None:
+            params = {**params, "w_dec": enter(params["w_dec"])}
+        if _has_thresholds(params):
+            learned = params["activation"]
+            positive = jnp.maximum(learned["threshold"], 0)
+            params = {**params, "activation": {**learned, "threshold": positive}}
+        return params
 
     def update(
         updates: Params, state: optax.EmptyState, params: Params | None = None
     ) -> tuple[Params, optax.EmptyState]:
         if params is None:
-            raise ValueError("unit_norm needs the parameters: call update(updates, state, params)")
-        rows = params["w_dec"]
-        moved = geometry.unit_rows(rows + geometry.without_parallel(updates["w_dec"], rows))
-        return {**updates, "w_dec": moved - rows}, state
+            raise ValueError("a constraint needs the parameters: update(updates, state, params)")
+        if enter is not None:
+            rows = params["w_dec"]
+            moved = enter(rows + turn(updates["w_dec"], rows))
+            updates = {**updates, "w_dec": moved - rows}
+        if _has_thresholds(params):
+            # Nothing below 0 can be reached by a move of at least minus the threshold.
+            moves, learned = updates["activation"], params["activation"]
+            upward = jnp.maximum(moves["threshold"], -learned["threshold"])
+            updates = {**updates, "activation": {**moves, "threshold": upward}}
+        return updates, state
 
     def init(params: Params) -> optax.EmptyState:
         del params
         return optax.EmptyState()
 
     return Constraint(project, optax.GradientTransformation(init, update))
+
+
+def _has_thresholds(params: Params) -> bool:
+    return "threshold" in params.get("activation", {})

@@ -88,7 +88,7 @@ def test_every_file_ends_in_what_is_found_by_its_name(folder):
 @every_case
 def test_the_number_of_parameters_is_that_of_the_table(variant, activation):
     params = _shapes(variant, activation)
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == variants.MODELS[variant][2]
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == variants.size(variant, activation)
 
 
 @every_case

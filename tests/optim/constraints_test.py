@@ -79,6 +79,29 @@ def test_unit_norm_says_that_it_needs_the_parameters():
         link.update(_params(), link.init(_params()))
 
 
+def test_rows_longer_than_one_are_scaled_back_and_shorter_ones_are_free():
+    constraint = constraints.norm_at_most_one()
+    params = {"w_dec": jnp.asarray([[0.6, 0.0], [0.0, 1.0]]), "b_dec": jnp.zeros(2)}
+    moves = {"w_dec": jnp.asarray([[0.0, 0.3], [1.0, 1.0]]), "b_dec": jnp.ones(2)}
+    got, _ = constraint.link.update(moves, constraint.link.init(params), params)
+    after = params["w_dec"] + got["w_dec"]
+    np.testing.assert_allclose(after, [[0.6, 0.3], [5**-0.5, 2 * 5**-0.5]], atol=1e-6)
+    np.testing.assert_array_equal(got["b_dec"], moves["b_dec"])
+
+
+@pytest.mark.parametrize("make", [constraints.none, constraints.unit_norm])
+def test_thresholds_stay_at_zero_or_above(make):
+    constraint = make()
+    params = {**_params(), "activation": {"threshold": jnp.asarray([-0.5, 0.1, 0.2])}}
+    params = constraint.project(params)
+    np.testing.assert_allclose(params["activation"]["threshold"], [0, 0.1, 0.2])
+    moves = {**_params(1), "activation": {"threshold": jnp.asarray([-1.0, -0.3, -0.1])}}
+    got, _ = constraint.link.update(moves, constraint.link.init(params), params)
+    after = optax.apply_updates(params, got)["activation"]["threshold"]
+    np.testing.assert_allclose(after, [0, 0, 0.1], atol=1e-7)
+    assert (np.asarray(after) >= 0).all()
+
+
 def test_none_changes_nothing():
     constraint = constraints.none()
     params, moves = _params(), _params(1)
@@ -92,7 +115,9 @@ def test_none_changes_nothing():
     [
         value
         for name, value in vars(constraints).items()
-        if inspect.isfunction(value) and value.__module__ == constraints.__name__
+        if inspect.isfunction(value)
+        and value.__module__ == constraints.__name__
+        and not name.startswith("_")
     ],
 )
 def test_projecting_twice_is_projecting_once(make):

@@ -1,0 +1,49 @@
+"""JumpReLU: a latent is its pre-activation where that exceeds the latent's own threshold.
+
+  codes_i = pre_i if pre_i > theta_i else 0
+
+(Rajamanoharan et al. 2024, arXiv 2407.14435.) What moves the thresholds stands in
+`sae_jax/ops/threshold.py`. They are learned as they are, not as logarithms, whose steps under Adam
+would be relative ones; the optimiser's constraint keeps them from falling below 0.
+"""
+
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from sae_jax import types
+from sae_jax.ops import threshold
+
+
+class JumpReLU(nn.Module):
+    """Keeps what exceeds a threshold `[d_sae]`, a parameter.
+
+    Attributes:
+      start: of every threshold, 0 or more, in the units of the pre-activations.
+      bandwidth: of the kernel that estimates gradients, in the same units.
+      to_input: whether the estimate reaches the pre-activations too (Anthropic 2025), and with them
+        the encoder, or the thresholds alone (DeepMind 2024).
+    """
+
+    start: float = 0.001
+    bandwidth: float = 0.001
+    to_input: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses numbers that cannot be."""
+        if self.start < 0:
+            raise ValueError(f"start={self.start}: it must be 0 or more")
+        if self.bandwidth <= 0:
+            raise ValueError(f"bandwidth={self.bandwidth}: it must be above 0")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, pre: Float[Array, "batch d_sae"], context: types.Context
+    ) -> Float[Array, "batch d_sae"]:
+        """Returns `pre` where it exceeds its threshold, and zeros."""
+        del context
+        theta = self.param("threshold", nn.initializers.constant(self.start), pre.shape[-1:])
+        return threshold.jump(pre, theta, self.bandwidth, self.to_input)
+
+
+Activation = JumpReLU

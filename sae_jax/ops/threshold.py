@@ -1,0 +1,81 @@
+"""Jumps at a learned threshold, with what stands for the derivative they do not have.
+
+The mean of `H(pre - theta)` over examples is smooth in theta although no single one is: its slope
+is minus the density of `pre` at theta. A kernel estimate of that density, with the rectangle
+`K(u) = 1 if |u| < 1/2 else 0` of width `bandwidth`, gives each example its share:
+
+  d/dtheta H(pre - theta)      = -1/bandwidth      K((pre - theta) / bandwidth)
+  d/dtheta pre H(pre - theta)  = -theta/bandwidth  K((pre - theta) / bandwidth)
+
+(Rajamanoharan et al. 2024, arXiv 2407.14435, equations 11 and 12). Towards `pre` the first has no
+gradient and the second `H(pre - theta)` there; with `to_input` the opposite of theirs is added,
+since only the difference of the two decides the jump (Anthropic, Circuits Updates, January 2025).
+A bandwidth is in the units of `pre`: 0.001 is meant for inputs of mean square norm 1.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def step(
+    pre: Float[Array, "batch d_sae"],
+    theta: Float[Array, " d_sae"],
+    bandwidth: float,
+    to_input: bool,
+) -> Float[Array, "batch d_sae"]:
+    """Returns `H(pre - theta)`: 1 where `pre > theta`, strictly, and 0 elsewhere."""
+    del bandwidth, to_input
+    return (pre > theta[None]).astype(pre.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def jump(
+    pre: Float[Array, "batch d_sae"],
+    theta: Float[Array, " d_sae"],
+    bandwidth: float,
+    to_input: bool,
+) -> Float[Array, "batch d_sae"]:
+    """Returns `pre H(pre - theta)`: JumpReLU, for thresholds that are not negative."""
+    del bandwidth, to_input
+    return jnp.where(pre > theta[None], pre, 0.0)
+
+
+def _near(pre: Array, theta: Array, bandwidth: float) -> Array:
+    """Returns `K((pre - theta) / bandwidth) / bandwidth`."""
+    return (jnp.abs(pre - theta[None]) < bandwidth / 2).astype(pre.dtype) / bandwidth
+
+
+def _step_forward(
+    pre: Array, theta: Array, bandwidth: float, to_input: bool
+) -> tuple[Array, tuple[Array, Array]]:
+    return step(pre, theta, bandwidth, to_input), (pre, theta)
+
+
+def _step_backward(
+    bandwidth: float, to_input: bool, kept: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+    near = g * _near(*kept, bandwidth)
+    return near if to_input else jnp.zeros_like(near), -near.sum(axis=0)
+
+
+def _jump_forward(
+    pre: Array, theta: Array, bandwidth: float, to_input: bool
+) -> tuple[Array, tuple[Array, Array]]:
+    return jump(pre, theta, bandwidth, to_input), (pre, theta)
+
+
+def _jump_backward(
+    bandwidth: float, to_input: bool, kept: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+    pre, theta = kept
+    near = g * theta[None] * _near(pre, theta, bandwidth)
+    through = jnp.where(pre > theta[None], g, 0.0)
+    return through + near if to_input else through, -near.sum(axis=0)
+
+
+step.defvjp(_step_forward, _step_backward)
+jump.defvjp(_jump_forward, _jump_backward)
