@@ -98,12 +98,12 @@ def pre_activation(
     (Anthropic, January 2025: weight 3e-6 where inputs have mean square norm d_in.)
     """
     del batch, context
-    short = jax.nn.relu(_thresholds(params)[None] - _dense(output.pre))
+    short = jax.nn.relu(_thresholds(params)[None] - sparse.all_of(output.pre))
     return (short * geometry.norms(params["w_dec"]).T).sum(axis=-1)
 
 
 def _active(params: types.PyTree, output: types.Output, bandwidth: float, to_input: bool) -> Array:
-    return threshold.step(_dense(output.pre), _thresholds(params), bandwidth, to_input)
+    return threshold.step(sparse.all_of(output.pre), _thresholds(params), bandwidth, to_input)
 
 
 def _thresholds(params: types.PyTree) -> Array:
@@ -113,7 +113,3 @@ def _thresholds(params: types.PyTree) -> Array:
             'config.model.activation.name="jumprelu"'
         )
     return params["activation"]["threshold"]
-
-
-def _dense(pre: Array | types.Pre) -> Array:
-    return pre.dense if isinstance(pre, types.Pre) else pre

@@ -79,7 +79,7 @@ def forward(
     variables = {"params": params, "stats": stats}
     if not context.train:
         output: Any = model.apply(variables, x, context)
-        pre = output.pre.dense if isinstance(output.pre, types.Pre) else output.pre
-        return dataclasses.replace(output, codes=sparse.dense(output.codes), pre=pre), stats
+        codes, pre = sparse.dense(output.codes), sparse.all_of(output.pre)
+        return dataclasses.replace(output, codes=codes, pre=pre), stats
     output, changed = model.apply(variables, x, context, mutable=["stats"])
     return output, dict(changed.get("stats", {}))

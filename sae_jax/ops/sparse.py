@@ -37,6 +37,11 @@ def dense(codes: Array | types.Codes) -> Float[Array, "batch d_sae"]:
     return empty.at[rows, codes.indices].add(codes.values)
 
 
+def all_of(pre: Array | types.Pre) -> Float[Array, "batch d_sae"]:
+    """Returns pre-activations as an array, with the gradient of the matrix product."""
+    return pre.dense if isinstance(pre, types.Pre) else pre
+
+
 def values(codes: Array | types.Codes) -> Float[Array, "batch some"]:
     """Returns what may be other than 0, for sums over the latents of each example."""
     return codes.values if isinstance(codes, types.Codes) else codes
@@ -95,8 +100,10 @@ def _decode_backward(residuals: tuple, g: Array) -> tuple[Array, None, Array]:
 decode.defvjp(_decode_forward, _decode_backward)
 
 
-def take(pre: types.Pre, indices: Int[Array, "batch k"]) -> Float[Array, "batch k"]:
+def take(pre: Array | types.Pre, indices: Int[Array, "batch k"]) -> Float[Array, "batch k"]:
     """Returns the pre-activations at `indices`, whose gradient reaches only their own weights."""
+    if not isinstance(pre, types.Pre):
+        return jnp.take_along_axis(pre, indices, axis=1)
     known = lax.stop_gradient(pre.dense)
     return _take(known, indices, pre.x, pre.centre, pre.w_enc, pre.b_enc)
 

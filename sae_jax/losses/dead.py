@@ -1,0 +1,70 @@
+"""What brings latents back that have long been silent."""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sae_jax import types
+from sae_jax.ops import select, sparse
+
+
+def auxk(
+    params: types.PyTree,
+    batch: types.Batch,
+    output: types.Output,
+    context: types.Context,
+    *,
+    k: int = 0,
+    relu: bool = False,
+) -> Float[Array, " batch"]:
+    """Returns how badly dead latents alone reconstruct what the living ones have left over.
+
+      e     = target - x_hat, without a gradient
+      e_hat = sum_j a_j d_j over the k largest pre-activations a_j of dead latents, without b_dec
+      term  = ||e - e_hat||^2 / mean over the batch of ||e - mean e||^2
+
+    (Gao et al. 2024, arXiv 2406.04093, A.2; weight 1/32 there.) The term is scaled by the share of
+    the k slots that dead latents can fill, and 0 while none is dead. Pre-activations are compared
+    as they are: after a ReLU a latent that is negative everywhere could never come back.
+
+    Args:
+      params: `w_dec` is read.
+      batch: target and mask are read.
+      output: reconstruction and pre-activations are read.
+      context: which latents are dead.
+      k: how many dead latents help an example; 0 for half of d_in.
+      relu: whether chosen pre-activations below 0 count as 0, as in the authors' code.
+    """
+    w_dec, mask = params["w_dec"], types.mask(batch)
+    d_sae, d_in = w_dec.shape
+    k = min(k or d_in // 2 or 1, d_sae)
+    error = lax.stop_gradient(batch.target - output.x_hat) * mask[:, None]
+    rows = mask.sum()
+    spread = (((error - error.sum(axis=0)[None] / rows) * mask[:, None]) ** 2).sum() / rows
+
+    def with_dead(w_dec: Array, pre: Array | types.Pre) -> Array:
+        found = _of_dead(pre, context.dead, k, relu, w_dec)
+        share = jnp.minimum(context.dead.sum() / k, 1.0)
+        return share * ((error - found) ** 2).sum(axis=-1) / jnp.where(spread > 0, spread, 1.0)
+
+    def without(w_dec: Array, pre: Array | types.Pre) -> Array:
+        del w_dec, pre
+        return jnp.zeros_like(mask)
+
+    helped = context.dead.any() & (spread > 0)
+    return lax.cond(helped, with_dead, without, w_dec, output.pre)
+
+
+def _of_dead(
+    pre: Array | types.Pre, dead: Array, k: int, relu: bool, w_dec: Array
+) -> Float[Array, "batch d"]:
+    """Returns `sum_j a_j d_j` over the k largest pre-activations of dead latents."""
+    score = jnp.where(dead[None], lax.stop_gradient(sparse.all_of(pre)), -jnp.inf)
+    act = jax.nn.relu if relu else lambda x: x
+    if sparse.pays(k, len(dead)):
+        indices = lax.top_k(score, k)[1]
+        chosen = act(sparse.take(pre, indices)) * dead[indices]
+        return sparse.decode(chosen, indices, w_dec)
+    kept = select.largest(score, jnp.asarray(k, jnp.int32), axis=1) & dead[None]
+    return jnp.where(kept, act(sparse.all_of(pre)), 0.0) @ w_dec
