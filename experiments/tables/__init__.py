@@ -175,7 +175,8 @@ def draw_bars(lines: Sequence[Line], column: str, label: str, figure: mpl_figure
         if column in line.stats:
             stat = line.stats[column]
             axis.barh(place, stat.mean, xerr=stat.sd, color="#4c72b0", height=0.6, capsize=3)
-            axis.annotate(f" {stat.mean:.4g}", (stat.mean, place), va="center", fontsize=8)
+            end = (stat.mean + (stat.sd or 0), place)
+            axis.annotate(f"  {stat.mean:.4g}", end, va="center", fontsize=8)
         if column in line.row.published:
             mark = axis.plot(line.row.published[column], place, "D", color="#c44e52", zorder=3)[0]
             mark.set_label("published")
