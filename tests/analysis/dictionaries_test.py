@@ -1,0 +1,83 @@
+"""Measures of dictionaries, against literals and slow loops."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from sae_jax import errors
+from sae_jax.analysis import dictionaries
+
+RNG = np.random.default_rng(0)
+LEARNED, TRUE = RNG.standard_normal((4, 5)), RNG.standard_normal((6, 5))
+
+
+def _cos(a, b):
+    return a @ b / np.sqrt((a @ a) * (b @ b))
+
+
+def test_mmcs_is_signed_and_looks_from_the_true_features():
+    expected = np.mean([max(_cos(d, g) for d in LEARNED) for g in TRUE])
+    assert dictionaries.mmcs(LEARNED, TRUE) == pytest.approx(expected)
+    assert dictionaries.mmcs(-TRUE, TRUE) < 0.9
+    assert dictionaries.mmcs(3 * TRUE[::-1], TRUE) == pytest.approx(1.0)
+
+
+def test_mcc_is_that_of_the_best_of_all_matchings():
+    best = max(
+        np.mean([abs(_cos(LEARNED[i], TRUE[g])) for i, g in enumerate(chosen)])
+        for chosen in itertools.permutations(range(6), 4)
+    )
+    assert dictionaries.mcc(LEARNED, TRUE) == pytest.approx(best)
+    assert dictionaries.mcc(TRUE, LEARNED) == pytest.approx(best)
+    assert dictionaries.mcc(-TRUE[::-1], TRUE) == pytest.approx(1.0)
+
+
+def test_two_latents_of_one_feature_are_not_unique():
+    learned = np.asarray([[1.0, 0.1, 0], [1, -0.1, 0], [0, 0, -1], [0, 0.1, 1]])
+    np.testing.assert_array_equal(dictionaries.matched(learned, np.eye(3)), [0, 0, 2, 2])
+    assert dictionaries.uniqueness(learned, np.eye(3)) == 0.5
+
+
+def test_recovered_features_and_atoms():
+    learned = np.asarray([[1.0, 0.05, 0], [0, -1, 0], [0.7, 0, 0.7]])
+    assert dictionaries.recovered(learned, np.eye(3)) == pytest.approx(1 / 3)
+    assert dictionaries.recovered(learned, np.eye(3), above=0.7) == pytest.approx(2 / 3)
+    assert dictionaries.atoms_recovered(learned, np.eye(3)) == 2
+
+
+def test_measures_of_one_dictionary(monkeypatch):
+    monkeypatch.setattr(dictionaries, "_ROWS", 4)  # In parts, the last a short one.
+    pairs = [(i, j) for i in range(6) for j in range(6) if i != j]
+    absolute = [abs(_cos(TRUE[i], TRUE[j])) for i, j in pairs]
+    assert dictionaries.c_dec(TRUE) == pytest.approx(np.mean(absolute))
+    assert dictionaries.coherence(TRUE) == pytest.approx(max(absolute))
+    largest = [max(_cos(TRUE[i], TRUE[j]) for j in range(6) if j != i) for i in range(6)]
+    assert dictionaries.composition_rate(TRUE) == pytest.approx(np.mean(largest))
+    assert dictionaries.c_dec(np.eye(5)) == 0
+
+
+def test_asymmetry():
+    w_dec = np.asarray([[1.0, 0], [0, 2], [1, 1]])
+    w_enc = np.asarray([[3.0, 1, -1], [0, 0, -1]])
+    np.testing.assert_allclose(dictionaries.asymmetry(w_enc, w_dec), [0, 1, 2], atol=1e-12)
+
+
+def test_s_dec_is_a_quantile_of_all_projections():
+    x, b_dec = RNG.standard_normal((3, 5)), RNG.standard_normal(5)
+    shown = sorted((d @ (row - b_dec) for d in LEARNED for row in x), reverse=True)
+    for n in (1, 2, 4):
+        assert dictionaries.s_dec(x, LEARNED, b_dec, n) == pytest.approx(shown[n * 3 - 1])
+    with pytest.raises(errors.DataError, match="from 1 to 4 latents"):
+        dictionaries.s_dec(x, LEARNED, b_dec, 5)
+
+
+def test_a_row_of_zeros_is_like_nothing():
+    learned = np.concatenate([np.zeros((1, 3)), np.eye(3)])
+    assert dictionaries.mcc(learned, np.eye(3)) == pytest.approx(1.0)
+    assert dictionaries.c_dec(learned) == 0
+
+
+def test_dictionaries_of_other_widths_are_refused():
+    with pytest.raises(errors.DataError, match="rows of 5 and of 3"):
+        dictionaries.mmcs(LEARNED, np.eye(3))
