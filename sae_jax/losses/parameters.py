@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sae_jax import types
+from sae_jax import errors, types
+from sae_jax.ops import geometry
 
 
 def weight_decay(
@@ -15,3 +16,38 @@ def weight_decay(
     matrices = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim >= 2]
     total = sum(0.5 * jnp.sum(matrix**2) for matrix in matrices)
     return jnp.broadcast_to(total, (batch.size,))
+
+
+def orthogonality(
+    params: types.PyTree,
+    batch: types.Batch,
+    output: types.Output,
+    context: types.Context,
+    *,
+    chunks: int = 1,
+) -> Float[Array, " batch"]:
+    """Returns the mean over latents of the squared largest cosine with another decoder row.
+
+    Taken inside of chunks of the dictionary, drawn anew at each step, which together cost
+    `d_sae^2 d_in / chunks` (OrtSAE, arXiv 2509.22033). Opposite rows are no burden: a cosine below
+    0 counts as 0.
+
+    Args:
+      params: `w_dec` is read.
+      batch: for its size.
+      output: not read.
+      context: its key draws the chunks.
+      chunks: of equal size, up to what does not fill them; 1 compares all with all.
+    """
+    del output
+    w_dec = params["w_dec"]
+    size = w_dec.shape[0] // chunks
+    if size < 2:
+        raise errors.UserError(
+            f"config.loss.orthogonality: chunks={chunks} of {w_dec.shape[0]} latents hold no two"
+        )
+    chosen = jax.random.permutation(jax.random.fold_in(context.key, 2), w_dec.shape[0])
+    rows = geometry.unit_rows(w_dec)[chosen[: chunks * size]].reshape(chunks, size, -1)
+    cosines = jnp.einsum("cid,cjd->cij", rows, rows)
+    others = jnp.where(jnp.eye(size, dtype=bool)[None], 0.0, jnp.maximum(cosines, 0.0))
+    return jnp.broadcast_to((others.max(axis=-1) ** 2).mean(), (batch.size,))

@@ -28,6 +28,23 @@ def mse_mean(
     return ((batch.target - output.x_hat) ** 2).mean(axis=-1)
 
 
+def mse_normalised(
+    params: types.PyTree, batch: types.Batch, output: types.Output, context: types.Context
+) -> Float[Array, " batch"]:
+    """Returns the squared error of each example over the batch's mean `||x - mean x||^2`.
+
+    Its mean over the batch is the fraction of variance unexplained there (Gao et al. 2024): 1 for
+    a model that always says the mean.
+    """
+    del params, context
+    mask = types.mask(batch)[:, None]
+    rows = mask.sum()
+    mean = (batch.target * mask).sum(axis=0)[None] / rows
+    spread = (((batch.target - mean) * mask) ** 2).sum() / rows
+    error = ((batch.target - output.x_hat) ** 2).sum(axis=-1)
+    return error / jnp.maximum(spread, jnp.finfo(spread.dtype).tiny)
+
+
 def huber(
     params: types.PyTree,
     batch: types.Batch,

@@ -1,10 +1,11 @@
 """What a code costs."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
-from sae_jax.ops import geometry, sparse
+from sae_jax.ops import geometry, schedule, sparse
 
 
 def l1(
@@ -29,6 +30,52 @@ def l1_decoder_norm(
     del batch, context
     norms = sparse.of_latents(output.codes, geometry.norms(params["w_dec"])[:, 0])
     return (jnp.abs(sparse.values(output.codes)) * norms).sum(axis=-1)
+
+
+def lp(
+    params: types.PyTree,
+    batch: types.Batch,
+    output: types.Output,
+    context: types.Context,
+    *,
+    p: schedule.Number = 0.5,
+    keep_size: bool = True,
+) -> Float[Array, " batch"]:
+    """Returns `sum_i |f_i|^p`; with a p that falls from 1 it comes ever nearer to a count.
+
+    (p-anneal, Karvonen et al. 2024, arXiv 2408.00113.) Where a code is below 1e-3 the slope is that
+    at 1e-3: nearer to 0 it grows without bound.
+
+    Args:
+      params: not read.
+      batch: for the mask.
+      output: its codes are read.
+      context: for the step, if p is a schedule.
+      p: the exponent, above 0.
+      keep_size: whether the term is scaled to the size that `l1` has on the same batch, by a number
+        without a gradient, so that its weight need not change with p. (The paper follows the ratio
+        of the sizes from one p to the next.)
+    """
+    del params
+    sizes = jnp.abs(sparse.values(output.codes))
+    power = schedule.value(p, context.step)
+    floor = 1e-3
+    above = jnp.maximum(sizes, floor) ** power
+    below = sizes * floor ** (power - 1)
+    total = jnp.where(sizes > floor, above, below).sum(axis=-1)
+    if not keep_size:
+        return total
+    mask = types.mask(batch)
+    l1_size, size = ((row * mask).sum() for row in (sizes.sum(axis=-1), total))
+    return total * jax.lax.stop_gradient(jnp.where(size > 0, l1_size / size, 1.0))
+
+
+def l2(
+    params: types.PyTree, batch: types.Batch, output: types.Output, context: types.Context
+) -> Float[Array, " batch"]:
+    """Returns `sum_i f_i^2`; beside `l1` it makes the elastic net (Zou & Hastie 2005)."""
+    del params, batch, context
+    return (sparse.values(output.codes) ** 2).sum(axis=-1)
 
 
 def kl(

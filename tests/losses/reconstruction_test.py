@@ -110,3 +110,11 @@ def test_binary_cross_entropy_of_huge_logits_is_finite():
 def test_a_term_that_lacks_what_it_reads_says_what_to_set(term):
     with pytest.raises(ValueError, match=r"sigmoid|layerwise=True"):
         _call(term, X, X_HAT)
+
+
+def test_the_normalised_error_is_one_for_the_mean():
+    mean = np.asarray(X, np.float32).mean(axis=0, keepdims=True).repeat(2, axis=0)
+    np.testing.assert_allclose(_call(reconstruction.mse_normalised, X, mean).mean(), 1.0, rtol=1e-6)
+    expected = np.asarray([4.25, 12.0]) / 15.0  # ||x - mean||^2 = 7.5 for both; their mean is 7.5.
+    got = _call(reconstruction.mse_normalised, X, X_HAT)
+    np.testing.assert_allclose(got, 2 * expected, rtol=1e-6)

@@ -101,3 +101,29 @@ def test_gradients_are_finite_differences(term):
         check_grads(
             lambda codes, w_dec: _call(term, codes, w_dec), (codes, w_dec), 1, ["rev"], 1e-6, 1e-6
         )
+
+
+def test_lp_sums_powers_and_is_linear_near_zero():
+    codes = np.asarray([[0.25, 1.0, 0.0], [4.0, 1e-4, 0.0]], np.float32)
+    got = _call(functools.partial(sparsity.lp, p=0.5, keep_size=False), codes)
+    np.testing.assert_allclose(got, [1.5, 2 + 1e-4 * 1e-3**-0.5], rtol=1e-5)
+    same = functools.partial(sparsity.lp, p=1.0)
+    np.testing.assert_allclose(_call(same, codes), _call(sparsity.l1, codes), rtol=1e-6)
+
+
+def test_lp_keeps_the_size_of_l1_and_the_direction_of_its_own_gradient():
+    codes = np.asarray([[0.25, 1.0, 0.0], [4.0, 0.5, 2.0]], np.float32)
+    term, plain = (functools.partial(sparsity.lp, p=0.3, keep_size=k) for k in (True, False))
+    np.testing.assert_allclose(_call(term, codes).sum(), codes.sum(), rtol=1e-5)
+    slopes = [
+        np.asarray(jax.grad(lambda codes, t=t: _call(t, codes).sum())(jnp.asarray(codes)))
+        for t in (term, plain)
+    ]
+    ratio = codes.sum() / float(_call(plain, codes).sum())
+    np.testing.assert_allclose(slopes[0], ratio * slopes[1], rtol=1e-5)
+    assert np.isfinite(slopes[0]).all()
+
+
+def test_l2_sums_squares():
+    codes = np.asarray([[0.25, 1.0, 0.0], [4.0, -0.5, 2.0]], np.float32)
+    np.testing.assert_allclose(_call(sparsity.l2, codes), [1.0625, 20.25])
