@@ -77,7 +77,7 @@ def _examples(
     names, anomalous = None, None
     if _INPUT.value is not None:
         path = Path(_INPUT.value)
-        data, names = examples.load(path, task.data), examples.names(path)
+        data, names = examples.load(path, normal.stored(task)), examples.names(path)
         if data.label is not None:
             anomalous = examples.anomalous(f'"label" of {path}', data.label, data.length)
     else:

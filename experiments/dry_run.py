@@ -24,12 +24,12 @@ def show(config: ml_collections.ConfigDict) -> int:
 
 def _data(task: loop.Task) -> list[str]:
     data, plan, spec = task.data, task.plan, task.data.spec
-    where = "on each device" if data.resident else "on the host, read batch by batch"
+    size = _bytes(sum(array.nbytes for array in data.source.values()))
+    where = f"{size} on {'each device' if data.resident else 'the host, read batch by batch'}"
     mesh = " x ".join(f"{axis} {size}" for axis, size in task.mesh.shape.items())
     epochs = plan.num_steps / max(1, data.length // plan.batch_size)
     lines = [
-        f"data        {spec.name} {spec.split}: {data.length:,} x {spec.d_in} {data.x.dtype}, "
-        f"{_bytes(data.x.nbytes)} {where}",
+        f"data        {spec.name} {spec.split}: {data.length:,} x {spec.d_in}, {where}",
         f"steps       {plan.num_steps:,} of {plan.batch_size} examples, {epochs:.1f} epochs",
         f"devices     {task.mesh.size} {jax.devices()[0].platform}, mesh {mesh}",
     ]

@@ -197,7 +197,7 @@ def _versions(pack: Pack) -> dict[str, Any]:
 
 def _scale(task: loop.Task) -> float:
     """Returns what a number of the data set is divided by to be an `x`."""
-    return task.data.scale if np.issubdtype(task.data.x.dtype, np.integer) else 1.0
+    return task.data.divisor if isinstance(task.data, base.Arrays) else 1.0
 
 
 def _beside(out: Path) -> tempfile.TemporaryDirectory:

@@ -27,7 +27,6 @@ import ml_collections
 from experiments import build
 import sae_jax
 from sae_jax import errors, sweep
-from sae_jax.data import base
 from sae_jax.train import loop, writer
 
 _OURS_AT_START = {
@@ -83,8 +82,8 @@ def refuse_foreign(workdir: Path) -> None:
 def refuse_other_data(workdir: Path, task: loop.Task) -> None:
     """Notes what the data are when a run starts, and raises if it goes on with others."""
     path = workdir / "data.json"
-    found = {"train": base.fingerprint(task.data)} | {
-        f"evals.{name}": base.fingerprint(evaluation.data)
+    found = {"train": task.data.fingerprint()} | {
+        f"evals.{name}": evaluation.data.fingerprint()
         for name, evaluation in task.evaluations.items()
     }
     if not path.exists():

@@ -60,16 +60,15 @@ def fit(
         last tenth of the training data, which the model has seen: with more false alarms than
         asked for.
     """
-    spec = task.data.spec
-    if spec.target_shape is not None or task.data.y is not None:
-        raise errors.UserError(f"a run on {spec.name} does not reconstruct its input")
-    train = task.data
+    train = stored(task)
+    if train.spec.target_shape is not None or train.y is not None:
+        raise errors.UserError(f"a run on {train.spec.name} does not reconstruct its input")
     if calibration:
         assert group is not None
         held_out = build.data({**group, "split": calibration})
         source = f"{held_out.length:,} examples of {calibration}"
     elif CALIBRATION in task.evaluations:
-        held_out = task.evaluations[CALIBRATION].data
+        held_out = stored(task, CALIBRATION)
         source = f"{held_out.length:,} examples of {held_out.spec.split}"
     else:
         first = train.length - max(train.length // 10, 1)
@@ -88,8 +87,7 @@ def fit(
 def encode(evaluator: evaluate.Evaluator, state: step.State, data: base.Arrays) -> novelty.Encoded:
     """Returns what a model makes of a data set."""
     codes, x_hat = evaluator.encoded(state, data)
-    whole = np.issubdtype(data.x.dtype, np.integer)
-    x = data.x.reshape(data.length, -1).astype(np.float32) / (data.scale if whole else 1.0)
+    x = data.x.reshape(data.length, -1).astype(np.float32) / data.divisor
     return novelty.Encoded(x, x_hat, codes)
 
 
@@ -101,15 +99,26 @@ def judged(task: loop.Task) -> tuple[base.Arrays, np.ndarray] | None:
     """
     if jax.process_count() > 1:
         return None
+    if not isinstance(task.data, base.Arrays):
+        return None
     if task.data.spec.target_shape is not None or task.data.y is not None:
         return None
     for evaluation in task.evaluations.values():
-        if (found := anomalous(task, evaluation.data)) is not None:
-            return evaluation.data, found
+        data = evaluation.data
+        if isinstance(data, base.Arrays) and (found := anomalous(task, data)) is not None:
+            return data, found
     return None
 
 
-def anomalous(task: loop.Task, data: base.Arrays) -> np.ndarray | None:
+def stored(task: loop.Task, evaluation: str = "") -> base.Arrays:
+    """Returns the training data, or those of an evaluation; refuses data that no file holds."""
+    data = task.evaluations[evaluation].data if evaluation else task.data
+    if not isinstance(data, base.Arrays):
+        raise errors.UserError(f"{data.spec.name} has no normal examples: it is made as it is read")
+    return data
+
+
+def anomalous(task: loop.Task, data: base.Dataset) -> np.ndarray | None:
     """Returns bool `[n]`: which examples have a label that no training example has.
 
     None where labels are not known, or where not both kinds are there.

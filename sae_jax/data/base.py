@@ -7,7 +7,7 @@ this folder ends in `load(split, **kwargs) -> Arrays`; a file name is what `conf
 from collections.abc import Iterator, Sequence
 import dataclasses
 import re
-from typing import Any
+from typing import Any, Protocol
 import zlib
 
 import jax
@@ -53,6 +53,51 @@ class Spec:
     def d_out(self) -> int:
         """Numbers in one reconstruction."""
         return self.d_in if self.target_shape is None else int(np.prod(self.target_shape))
+
+
+class Dataset(Protocol):
+    """What training and evaluation ask of data: examples by number."""
+
+    @property
+    def spec(self) -> Spec:
+        """What it is."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Examples."""
+        ...
+
+    @property
+    def label(self) -> np.ndarray | None:
+        """Int32 `[n]`, a class of each example, if classes are known."""
+        ...
+
+    @property
+    def resident(self) -> bool:
+        """Whether `source` lives on the device, and a batch is made of it there."""
+        ...
+
+    @property
+    def source(self) -> dict[str, np.ndarray]:
+        """What `at` needs on the device."""
+        ...
+
+    def rows(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns what `decode` makes the examples at `index` of, on the host, a row an example."""
+        ...
+
+    def decode(self, raw: dict[str, jax.Array]) -> types.Batch:
+        """Turns `rows` into what a model sees; runs on the device."""
+        ...
+
+    def at(self, source: dict[str, jax.Array], index: jax.Array) -> types.Batch:
+        """Returns the examples at `index`; runs on the device."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns what tells this data set from another, as JSON can hold it."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +147,11 @@ class Arrays:
         return len(self.x)
 
     @property
+    def divisor(self) -> float:
+        """What a number of `x` is divided by to be one that a model sees."""
+        return self.scale if np.issubdtype(self.x.dtype, np.integer) else 1.0
+
+    @property
     def resident(self) -> bool:
         """Whether the whole array lives on the device."""
         return sum(array.nbytes for array in self.source.values()) <= self.resident_bytes
@@ -129,6 +179,23 @@ class Arrays:
     def at(self, source: dict[str, jax.Array], index: jax.Array) -> types.Batch:
         """Returns the examples at `index` of a `source` that lies on the device."""
         return self.decode({name: array[index] for name, array in source.items()})
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns what tells this data set from another: length, shape, type, a checksum.
+
+        The checksum covers every byte, or, of more than 256 MB, 4,096 rows spread over all.
+        """
+        rows = slice(None, None, 1 if self.x.nbytes <= 2**28 else max(1, self.length // 4096))
+        checksum = zlib.crc32(np.ascontiguousarray(self.x[rows]).tobytes())
+        for array in (self.label, self.y):
+            if array is not None:
+                checksum = zlib.crc32(np.ascontiguousarray(array[rows]).tobytes(), checksum)
+        return {
+            "examples": self.length,
+            "shape": list(self.spec.shape),
+            "dtype": str(self.x.dtype),
+            "crc32": f"{checksum:08x}",
+        }
 
 
 def order(seed: int, step: Any, batch_size: int, n: int) -> Any:
@@ -242,25 +309,7 @@ def _refuse_nan(spec: Spec, array: np.ndarray, what: str) -> None:
             )
 
 
-def fingerprint(data: Arrays) -> dict[str, Any]:
-    """Returns what tells this data set from another: length, shape, type, a checksum.
-
-    The checksum covers every byte, or, of more than 256 MB, 4,096 rows spread over all.
-    """
-    rows = slice(None, None, 1 if data.x.nbytes <= 2**28 else max(1, data.length // 4096))
-    checksum = zlib.crc32(np.ascontiguousarray(data.x[rows]).tobytes())
-    for array in (data.label, data.y):
-        if array is not None:
-            checksum = zlib.crc32(np.ascontiguousarray(array[rows]).tobytes(), checksum)
-    return {
-        "examples": data.length,
-        "shape": list(data.spec.shape),
-        "dtype": str(data.x.dtype),
-        "crc32": f"{checksum:08x}",
-    }
-
-
-def first(data: Arrays, count: int) -> types.Batch:
+def first(data: Dataset, count: int) -> types.Batch:
     """Returns the first examples of a data set, at most `count`."""
     raw = data.rows(np.arange(min(count, data.length)))
     return data.decode({name: jnp.asarray(array) for name, array in raw.items()})

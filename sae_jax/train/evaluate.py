@@ -40,7 +40,7 @@ class Evaluation:
       corruption: what is done to the examples; always the same to the same row.
     """
 
-    data: base.Arrays
+    data: base.Dataset
     metrics: Mapping[str, Metric]
     batch_size: int
     corruption: corrupt.Corruption = corrupt.Corruption()
@@ -101,7 +101,7 @@ class Evaluator:
         return jax.device_get(jax.jit(reconstruct, out_shardings=whole)(state, batch))
 
     def encoded(
-        self, state: step.State, data: base.Arrays, batch_size: int = 1000
+        self, state: step.State, data: base.Dataset, batch_size: int = 1000
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns codes `[n, d_sae]` and reconstructions `[n, d_out]` of a whole data set."""
         codes, x_hat = [], []

@@ -27,7 +27,7 @@ class Resident:
 
     window: int | None = None
 
-    def __init__(self, data: base.Arrays, mesh: Mesh, batch_size: int, seed: int) -> None:
+    def __init__(self, data: base.Dataset, mesh: Mesh, batch_size: int, seed: int) -> None:
         """Puts the whole data set on every device."""
         self._data, self._mesh = data, mesh
         self._batch_size, self._seed = batch_size, seed
@@ -59,7 +59,7 @@ class Streamed:
 
     def __init__(
         self,
-        data: base.Arrays,
+        data: base.Dataset,
         mesh: Mesh,
         batch_size: int,
         seed: int,
@@ -114,7 +114,7 @@ class Streamed:
 Feed = Resident | Streamed
 
 
-def make(data: base.Arrays, mesh: Mesh, batch_size: int, seed: int, longest: int) -> Feed:
+def make(data: base.Dataset, mesh: Mesh, batch_size: int, seed: int, longest: int) -> Feed:
     """Returns the feed that suits the size of the data; a dispatch has at most `longest` steps."""
     if data.resident:
         return Resident(data, mesh, batch_size, seed)

@@ -67,7 +67,7 @@ class Task:
     """
 
     method: step.Method
-    data: base.Arrays
+    data: base.Dataset
     evaluations: Mapping[str, evaluate.Evaluation]
     plan: Plan
     mesh: Mesh

@@ -167,7 +167,7 @@ def test_targets_are_scaled_as_examples_are_and_checked() -> None:
     data = base.Arrays(spec, x, y=y)
     batch = data.decode({name: jnp.asarray(array) for name, array in data.source.items()})
     np.testing.assert_allclose(batch.target, [[0.2, 0, 1]], rtol=1e-6)
-    assert base.fingerprint(data) != base.fingerprint(base.Arrays(spec, x, y=y + 1))
+    assert data.fingerprint() != base.Arrays(spec, x, y=y + 1).fingerprint()
     with pytest.raises(errors.DataError, match=r"targets have shape \(2,\), not \(3,\)"):
         base.Arrays(spec, x, y=x)
     with pytest.raises(errors.DataError, match="1 examples but 2 targets"):
