@@ -71,10 +71,8 @@ def _program(task: loop.Task) -> list[str]:
 
 def _flop(task: loop.Task, state: step.State) -> float:
     """Returns 10^9 floating-point operations of one step, counted before the compiler optimises."""
-    batch = jax.eval_shape(
-        lambda x: task.data.decode({"x": x}),
-        jax.ShapeDtypeStruct((task.plan.batch_size, *task.data.spec.shape), np.float32),
-    )
+    raw = task.data.rows(np.zeros(task.plan.batch_size, np.int32))
+    batch = jax.eval_shape(task.data.decode, raw)
     analysis: Any = jax.jit(step.make(task.method)).lower(state, batch).cost_analysis()
     return float((analysis or {}).get("flops", math.nan)) / 1e9
 

@@ -20,12 +20,14 @@ class Batch:
       y: `[batch, ...]`, what to reconstruct; None says `x` itself.
       mask: `[batch]`, 1 for an example and 0 for padding; None says that every row is an example.
       label: `[batch]` int32, a class that no model sees; probes and figures use it. Or None.
+      truth: `[batch, n_features]`, the codes that made x, where that is known; no model sees it.
     """
 
     x: jax.Array
     y: jax.Array | None = None
     mask: jax.Array | None = None
     label: jax.Array | None = None
+    truth: jax.Array | None = None
 
     @property
     def target(self) -> jax.Array:

@@ -244,8 +244,8 @@ def parse_split(split: str) -> tuple[str, slice]:
     return match[1], slice(match[2], match[3])
 
 
-def cut(array: np.ndarray, rows: slice) -> np.ndarray:
-    """Returns the rows that `parse_split` found; percentages count from the array's length."""
+def cut(array: Any, rows: slice) -> Any:
+    """Returns the rows of an array or a range that `parse_split` found; % are of its length."""
 
     def number(bound: str | None) -> int | None:
         if bound is None or not bound.endswith("%"):

@@ -111,6 +111,16 @@ def test_dry_run_counts_parameters_bytes_and_arithmetic(program):
     assert "warning" not in result.stdout
 
 
+def test_a_world_that_is_drawn_as_it_is_read_can_be_trained_on(program, tmp_path):
+    config = "--config=configs/papers/sparse_but_wrong.py:debug"
+    result = program("experiments.main", config, "--dry_run")
+    assert result.returncode == 0, result.stderr
+    assert "15,000,000 x 100" in result.stdout
+    result = program("experiments.main", config, f"--workdir={tmp_path / 'run'}")
+    assert result.returncode == 0, result.stderr
+    assert "fvu" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

@@ -1,0 +1,1 @@
+"""Published settings, one file each; a docstring names the paper, its settings and its numbers."""

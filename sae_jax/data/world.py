@@ -1,0 +1,128 @@
+"""Data whose features are known: examples are drawn on the device, as they are read.
+
+  x = sum_i codes_i features_i + bias,     codes = draw(key of the example)
+
+An example is a function of (seed, split, its number): the same in whatever batch, on whatever
+device, and however many there are.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sae_jax import errors, types
+from sae_jax.data import base
+
+LONGEST = 2**31 - 1  # Numbers of examples are int32.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class World:
+    """Examples made of features, and of codes that are drawn for each.
+
+    Attributes:
+      spec: what an example is; its split names the keys.
+      start: number of the first example.
+      length: examples.
+      features: float32 `[n_features, d_in]`.
+      draw: from a typed PRNG key `[]` to the codes `[n_features]` of one example.
+      seed: of the codes, below 2**32.
+      bias: float32 `[d_in]`.
+      label: None; no example is of a class.
+      resident: True; there is nothing to read.
+    """
+
+    spec: base.Spec
+    start: int
+    length: int
+    features: np.ndarray
+    draw: Callable[[jax.Array], jax.Array]
+    seed: int
+    bias: np.ndarray
+    label: None = None
+    resident: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be drawn."""
+        if self.length < 1 or self.start + self.length > LONGEST:
+            raise errors.DataError(
+                f"{self.spec.name} ({self.spec.split}) has {self.length} examples: it must have "
+                f"from 1 to {LONGEST}"
+            )
+
+    @property
+    def source(self) -> dict[str, np.ndarray]:
+        """What lies on the device: features and bias."""
+        return {"features": self.features, "bias": self.bias}
+
+    def rows(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the numbers of examples, all that is needed to make them."""
+        return {"number": np.asarray(index, np.int32) + np.int32(self.start)}
+
+    def decode(self, raw: dict[str, jax.Array]) -> types.Batch:
+        """Makes the examples of these numbers; runs on the device."""
+        return self._made(jax.tree.map(jnp.asarray, self.source), raw["number"])
+
+    def at(self, source: dict[str, jax.Array], index: jax.Array) -> types.Batch:
+        """Makes the examples at `index`; runs on the device."""
+        return self._made(source, index + self.start)
+
+    def _made(self, source: dict[str, jax.Array], number: jax.Array) -> types.Batch:
+        split = np.uint32(zlib.crc32(base.parse_split(self.spec.split)[0].encode()))
+        of_split = jax.random.fold_in(jax.random.key(self.seed), split)
+        keys = jax.vmap(lambda number: jax.random.fold_in(of_split, number))(number)
+        codes = jax.vmap(self.draw)(keys)
+        return types.Batch(x=codes @ source["features"] + source["bias"][None], truth=codes)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns what tells this world from another: its features and its first examples."""
+        batch = base.first(self, 64)
+        checksum = zlib.crc32(np.ascontiguousarray(self.features).tobytes())
+        return {
+            "examples": self.length,
+            "shape": list(self.spec.shape),
+            "features": len(self.features),
+            "crc32": f"{checksum:08x}",
+            "first": [round(float(value), 3) for value in np.asarray(batch.x.mean(axis=1))[:4]],
+        }
+
+
+def load(
+    name: str,
+    split: str,
+    counts: dict[str, int],
+    features: np.ndarray,
+    draw: Callable[[jax.Array], jax.Array],
+    seed: int,
+    bias: np.ndarray | None = None,
+) -> World:
+    """Returns a split of a world.
+
+    Args:
+      name: of the world.
+      split: one of `counts`, or a part of it: "train[:1000]".
+      counts: examples of each split.
+      features: `[n_features, d_in]`.
+      draw: the codes of one example from its key.
+      seed: of the codes.
+      bias: `[d_in]`; None: zeros.
+    """
+    part, rows = base.parse_split(split)
+    if part not in counts:
+        raise errors.DataError(f'{name} has no split "{part}": it has {", ".join(counts)}')
+    numbers = base.cut(range(counts[part]), rows)
+    d_in = features.shape[1]
+    return World(
+        spec=base.Spec(name, split, (d_in,)),
+        start=numbers.start,
+        length=len(numbers),
+        features=np.asarray(features, np.float32),
+        draw=draw,
+        seed=seed,
+        bias=np.zeros(d_in, np.float32) if bias is None else np.asarray(bias, np.float32),
+    )
