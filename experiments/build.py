@@ -260,12 +260,13 @@ def _metric(where: str, value: Any, spec: Any) -> tuple[str, evaluate.Metric]:
     name, knobs = _split_name(where, {"name": value} if isinstance(value, str) else value)
     module = _module(where, "metrics", name)
     given = list(inspect.signature(module.sums).parameters)[3:]
-    allowed = [key for key in given if key not in ("model", "grid")]
+    allowed = [key for key in given if key not in ("model", "grid", "prepared")]
     _refuse_unknown(where, knobs, allowed)
     _refuse_missing(where, knobs, [key for key in allowed if _is_needed(module.sums, key)])
     if "grid" in given:  # What a target, reshaped, is.
         knobs["grid"] = spec.grid if spec.target_shape is None else None
-    return name, evaluate.Metric(functools.partial(module.sums, **knobs), module.finish)
+    prepare = getattr(module, "prepare", None)
+    return name, evaluate.Metric(functools.partial(module.sums, **knobs), module.finish, prepare)
 
 
 def _is_needed(function: Callable[..., Any], parameter: str) -> bool:

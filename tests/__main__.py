@@ -13,8 +13,7 @@ GATES = {
     "types": [sys.executable, "-m", "mypy"],
     "layers": [str(BIN / "lint-imports"), "--no-cache"],
     "tests": [
-        *(sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal"),
-        *("--cov", "--cov-report", "term:skip-covered", *sys.argv[1:]),
+        *(sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal", *sys.argv[1:]),
     ],
 }
 

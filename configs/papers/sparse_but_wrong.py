@@ -38,7 +38,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.loss.mse_sum = 1.0
     config.optim.update(name="adam", learning_rate=3e-4, clip_norm=1.0)
     config.evals.test = ml_collections.ConfigDict(
-        dict(split="test", batch_size=2000, metrics=("mse", "fvu", "l0", "density"))
+        dict(split="test", batch_size=2000, metrics=("mse", "fvu", "l0", "dictionary", "support"))
     )
     if arg == "debug":
         config.update(num_steps=6, batch_size=64, log_every=2, eval_every=4, checkpoint_every=4)

@@ -22,11 +22,14 @@ Totals = dict[str, dict[str, np.ndarray]]
 class Metric(NamedTuple):
     """One metric, its knobs bound: what a batch adds, and what the totals mean.
 
-    `sums` takes `(batch, output, reference)`, and, if it asks for it, `model` by keyword.
+    `sums` takes `(batch, output, reference)`, and, if it asks for it, `model` by keyword. What does
+    not change from batch to batch, `prepare(params, data)` computes once, on the host, and `sums`
+    takes it by the keyword `prepared`.
     """
 
     sums: Callable[..., Any]
     finish: Callable[[Any], dict[str, float]]
+    prepare: Callable[[Any, base.Dataset], dict[str, Any]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,14 +77,14 @@ class Evaluator:
             self._programs[name] = self._program(evaluation)
         split = meshes.split_batch(self._mesh)
         totals: Totals | None = None
-        reference = _first_mean(evaluation)
+        reference, prepared = _first_mean(evaluation), self._prepared(evaluation, state)
         for index, mask in base.batches(evaluation.data.length, evaluation.batch_size):
             raw = evaluation.data.rows(index)
             placed, row, mask = (
                 jax.tree.map(functools.partial(feed.put, sharding=split), part)
                 for part in (raw, index, mask)
             )
-            sums = self._programs[name](state, placed, row, mask, reference)
+            sums = self._programs[name](state, placed, row, mask, reference, prepared)
             sums = jax.tree.map(lambda total: np.asarray(total, np.float64), sums)
             totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
         assert totals is not None
@@ -123,17 +126,29 @@ class Evaluator:
         whole = meshes.replicated(self._mesh)
         return jax.device_get(jax.jit(lambda tree: tree, out_shardings=whole)(tree))
 
+    def _prepared(self, evaluation: Evaluation, state: step.State) -> dict[str, Any]:
+        """Returns what metrics compute once, by the metric's name."""
+        asking = {name: m.prepare for name, m in evaluation.metrics.items() if m.prepare}
+        params = self.gathered(state.params) if asking else None
+        return {name: prepare(params, evaluation.data) for name, prepare in asking.items()}
+
     def _program(self, evaluation: Evaluation) -> Callable[..., Any]:
         def sums(
-            state: step.State, raw: Any, row: jax.Array, mask: jax.Array, reference: jax.Array
+            state: step.State,
+            raw: Any,
+            row: jax.Array,
+            mask: jax.Array,
+            reference: jax.Array,
+            prepared: dict[str, Any],
         ) -> Any:
             batch = dataclasses.replace(evaluation.batch(raw, row), mask=mask)
             output = step.reconstruct(self._method, state, batch)
             bound = step.bind(self._method, state)
-            return {
-                name: models.supply(metric.sums, bound)(batch, output, reference)
-                for name, metric in evaluation.metrics.items()
-            }
+            found = {}
+            for name, metric in evaluation.metrics.items():
+                given = {"prepared": prepared[name]} if name in prepared else {}
+                found[name] = models.supply(metric.sums, bound)(batch, output, reference, **given)
+            return found
 
         return jax.jit(sums, out_shardings=meshes.replicated(self._mesh))
 

@@ -25,6 +25,18 @@ DATA = {
     "ranking": lambda x: (jnp.where(x < 3.5, 1.0, 0.0), jnp.where(x > 4.5, 1.0, 0.0)),
 }
 
+
+class _World:
+    """Features that metrics of known features are given."""
+
+    spec = base.Spec("world", "test", (D_IN,))
+    features = np.random.RandomState(2).randn(20, D_IN).astype(np.float32)
+
+
+PARAMS = {
+    "w_enc": np.random.RandomState(3).randn(D_IN, D_SAE),
+    "w_dec": np.random.RandomState(4).randn(D_SAE, D_IN),
+}
 KNOBS = {"ssim": dict(grid=(2, 4, 1), size=2)}  # What the config or the data must say.
 
 every_metric = pytest.mark.parametrize("name", METRICS)
@@ -48,6 +60,8 @@ def _sums(name):
 
     bound = types.Bound(lambda x: jnp.tanh(0.1 * x @ w), call)
     sums = functools.partial(METRICS[name].sums, **KNOBS.get(name, {}))
+    if hasattr(METRICS[name], "prepare"):
+        sums = functools.partial(sums, prepared=METRICS[name].prepare(PARAMS, _World))
     return jax.jit(models.supply(sums, bound))
 
 
@@ -61,7 +75,8 @@ def _totals(name, size, padding="last row"):
         if padding == "noise":
             rows = [jnp.where(mask[:, None] > 0, row, 100 + row) for row in rows]
         x_seen, y = DATA[name](rows[0]) if name in DATA else (rows[0], None)
-        batch = types.Batch(x=x_seen, y=y, mask=jnp.asarray(mask))
+        truth = jnp.maximum(rows[1] @ _World.features.T - 4, 0)
+        batch = types.Batch(x=x_seen, y=y, mask=jnp.asarray(mask), truth=truth)
         output = types.Output(x_hat=rows[1] + 0, codes=rows[2], pre=rows[2])
         sums = _sums(name)(batch, output, reference)
         sums = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), sums)

@@ -110,7 +110,11 @@ def test_every_row_of_a_batch_has_noise_of_its_own():
 
 def _evaluation(batch_size, rows=ROWS):
     data = base.Arrays(base.Spec("toy", "test", (WIDTH,)), _x(rows))
-    return evaluate.Evaluation(data, {"mse": mse, "psnr": psnr}, batch_size, NOISE)
+    metrics = {
+        name: evaluate.Metric(module.sums, module.finish)
+        for name, module in {"mse": mse, "psnr": psnr}.items()
+    }
+    return evaluate.Evaluation(data, metrics, batch_size, NOISE)
 
 
 def _mesh(data=1):

@@ -6,6 +6,7 @@ from jax.sharding import AxisType
 import numpy as np
 import pytest
 
+from sae_jax import types
 from sae_jax.activations import relu
 from sae_jax.data import base
 from sae_jax.metrics import density, fvu, l0, mse
@@ -14,7 +15,10 @@ from sae_jax.ops import normalise
 from sae_jax.optim import optimizers
 from sae_jax.train import evaluate, step
 
-METRICS = {"mse": mse, "fvu": fvu, "l0": l0, "density": density}
+METRICS = {
+    name: evaluate.Metric(module.sums, module.finish)
+    for name, module in {"mse": mse, "fvu": fvu, "l0": l0, "density": density}.items()
+}
 
 
 def _mesh(data=1, dictionary=1):
@@ -164,3 +168,24 @@ def test_a_metric_that_asks_for_the_model_may_encode_in_the_scale_of_the_data():
     evaluation = evaluate.Evaluation(data, {"off": metric}, 50)
     totals = evaluate.Evaluator(method, _mesh()).totals("test", evaluation, state)
     assert evaluate.finish(evaluation, totals)["off"] < 1e-5
+
+
+def test_what_a_metric_prepares_it_gets_once_of_the_parameters_and_the_data():
+    calls = []
+
+    def prepare(params, data):
+        calls.append(data)
+        return {"norm": np.float32(np.linalg.norm(params["w_dec"]))}
+
+    def sums(batch, output, reference, prepared):
+        del output, reference
+        return {"n": types.mask(batch).sum(), "total": types.mask(batch).sum() * prepared["norm"]}
+
+    metric = evaluate.Metric(sums, lambda totals: {"norm": totals["total"] / totals["n"]}, prepare)
+    method = _method()
+    evaluation = evaluate.Evaluation(_data(), {"norm": metric}, 7)
+    state = _state(method)
+    totals = evaluate.Evaluator(method, _mesh()).totals("test", evaluation, state)
+    expected = np.linalg.norm(state.params["w_dec"])
+    assert evaluate.finish(evaluation, totals)["norm"] == pytest.approx(expected, rel=1e-5)
+    assert len(calls) == 1

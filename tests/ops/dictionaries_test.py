@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sae_jax import errors
-from sae_jax.analysis import dictionaries
+from sae_jax.ops import dictionaries
 
 RNG = np.random.default_rng(0)
 LEARNED, TRUE = RNG.standard_normal((4, 5)), RNG.standard_normal((6, 5))
