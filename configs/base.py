@@ -22,6 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.loss = ml_collections.ConfigDict()
     config.normaliser = ml_collections.ConfigDict(dict(name="none"))
     config.optim = ml_collections.ConfigDict()
+    config.calibration = ml_collections.ConfigDict(dict(name="none"))
     config.evals = ml_collections.ConfigDict()
     config.mesh = ml_collections.ConfigDict(dict(data=-1, dictionary=1))
     return config

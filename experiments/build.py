@@ -22,7 +22,7 @@ import numpy as np
 from sae_jax import errors, losses, mesh
 from sae_jax.ops import corrupt, normalise, schedule
 from sae_jax.optim import constraints, optimizers, schedules
-from sae_jax.train import evaluate, loop, step
+from sae_jax.train import calibrate, evaluate, loop, step
 
 Group = dict[str, Any]
 
@@ -53,6 +53,7 @@ def task(config: ml_collections.ConfigDict) -> loop.Task:
         plan=plan,
         mesh=grid,
         latent_axes=_module("model", "models", values["model"]["name"]).LATENT_AXES,
+        calibration=_calibration(values["calibration"], values["data"]),
     )
 
 
@@ -87,7 +88,10 @@ _ANY_EVALUATION = (*_EVALUATION, "corruption")
 _LEAST = dict(seed=0, eval_every=0, checkpoint_every=0) | dict.fromkeys(
     ("num_steps", "batch_size", "log_every", "dead_after", "keep_checkpoints"), 1
 )
-_GROUPS = ("data", "corruption", "model", "loss", "normaliser", "optim", "evals", "mesh")
+_GROUPS = (
+    *("data", "corruption", "model", "loss", "normaliser"),
+    *("optim", "calibration", "evals", "mesh"),
+)
 
 
 def _check_keys(values: Group) -> None:
@@ -253,6 +257,19 @@ def _evaluation(where: str, group: Group, data_group: Group) -> evaluate.Evaluat
         batch_size=group["batch_size"],
         corruption=_corruption(f"{where}.corruption", corruption, measured.spec.grid),
     )
+
+
+def _calibration(group: Group, data_group: Group) -> calibrate.Calibration | None:
+    """Returns what `dict(name="l0", l0=..., split=...)` says, or None."""
+    name, kwargs = _split_name("calibration", group)
+    if name == "none":
+        _refuse_unknown("calibration", kwargs, [])
+        return None
+    _pick("calibration", {"l0": None, "none": None}, name)
+    _refuse_missing("calibration", kwargs, ["split"])
+    held_out = data({**data_group, "split": kwargs.pop("split")})
+    of = functools.partial(calibrate.Calibration, data=held_out)
+    return _call("calibration", of, kwargs, taken=("data", "split"))
 
 
 def _metric(where: str, value: Any, spec: Any) -> tuple[str, evaluate.Metric]:

@@ -37,11 +37,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     )
     config.loss.mse_sum = 1.0
     config.optim.update(name="adam", learning_rate=3e-4, clip_norm=1.0)
+    # Of the threshold that training found more latents are active; the wanted L0 is k itself.
+    config.calibration = ml_collections.ConfigDict(dict(name="l0", split="valid"))
+    config.calibration.l0 = config.model.activation.get_ref("k")
     config.evals.test = ml_collections.ConfigDict(
         dict(split="test", batch_size=2000, metrics=("mse", "fvu", "l0", "dictionary", "support"))
     )
     if arg == "debug":
         config.update(num_steps=6, batch_size=64, log_every=2, eval_every=4, checkpoint_every=4)
+        config.calibration.split = "valid[:256]"
         config.evals.test.update(split="test[:256]", batch_size=128)
     return config
 

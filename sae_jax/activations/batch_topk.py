@@ -5,8 +5,11 @@
 
 (Bussmann et al. 2024, arXiv 2412.06410.) Theta is the mean, over training steps, of the smallest
 code that was kept, recent steps weighing more. As that is the smallest of many, theta is a little
-low and more than k latents are active at rest: calibrate it on held-out examples.
+low and more than k latents are active at rest: calibrate it on held-out examples
+(`sae_jax/train/calibrate.py`).
 """
+
+from typing import Any
 
 from flax import linen as nn
 import jax
@@ -60,6 +63,10 @@ class BatchTopK(nn.Module):
         total.value += share * (jnp.where(share > 0, smallest, 0.0) - total.value)
         weight.value += share * (1.0 - weight.value)
         return codes
+
+    def raised(self, stats: dict[str, Any], factor: float) -> dict[str, Any]:
+        """Returns stats with which theta is `factor` times as high."""
+        return {**stats, "sum": stats["sum"] * factor}
 
 
 Activation = BatchTopK

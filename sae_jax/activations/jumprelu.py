@@ -4,10 +4,14 @@
 
 (Rajamanoharan et al. 2024, arXiv 2407.14435.) What moves the thresholds stands in
 `sae_jax/ops/threshold.py`. They are learned as they are, not as logarithms, whose steps under Adam
-would be relative ones; the optimiser's constraint keeps them from falling below 0.
+would be relative ones; the optimiser's constraint keeps them from falling below 0. At rest they are
+multiplied by a factor, 1 until it is calibrated (`sae_jax/train/calibrate.py`).
 """
 
+from typing import Any
+
 from flax import linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
@@ -41,9 +45,14 @@ class JumpReLU(nn.Module):
         self, pre: Float[Array, "batch d_sae"], context: types.Context
     ) -> Float[Array, "batch d_sae"]:
         """Returns `pre` where it exceeds its threshold, and zeros."""
-        del context
         theta = self.param("threshold", nn.initializers.constant(self.start), pre.shape[-1:])
+        factor = self.variable("stats", "factor", jnp.ones, ())
+        theta = theta if context.train else theta * factor.value
         return threshold.jump(pre, theta, self.bandwidth, self.to_input)
+
+    def raised(self, stats: dict[str, Any], factor: float) -> dict[str, Any]:
+        """Returns stats with which every threshold at rest is `factor` times as high."""
+        return {**stats, "factor": stats["factor"] * factor}
 
 
 Activation = JumpReLU

@@ -312,7 +312,7 @@ def _refuse_nan(spec: Spec, array: np.ndarray, what: str) -> None:
 def first(data: Dataset, count: int) -> types.Batch:
     """Returns the first examples of a data set, at most `count`."""
     raw = data.rows(np.arange(min(count, data.length)))
-    return data.decode({name: jnp.asarray(array) for name, array in raw.items()})
+    return jax.jit(data.decode)({name: jnp.asarray(array) for name, array in raw.items()})
 
 
 def batches(n: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

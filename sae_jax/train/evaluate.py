@@ -70,14 +70,16 @@ class Evaluator:
         """Compiles nothing yet."""
         self._method, self._mesh = method, mesh
         self._programs: dict[str, Callable[..., Any]] = {}
+        self._references: dict[str, np.ndarray] = {}
 
     def totals(self, name: str, evaluation: Evaluation, state: step.State) -> Totals:
         """Returns the sums of every metric over the split, float64."""
         if name not in self._programs:
             self._programs[name] = self._program(evaluation)
+            self._references[name] = _first_mean(evaluation)
         split = meshes.split_batch(self._mesh)
         totals: Totals | None = None
-        reference, prepared = _first_mean(evaluation), self._prepared(evaluation, state)
+        reference, prepared = self._references[name], self._prepared(evaluation, state)
         for index, mask in base.batches(evaluation.data.length, evaluation.batch_size):
             raw = evaluation.data.rows(index)
             placed, row, mask = (

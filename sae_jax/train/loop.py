@@ -13,7 +13,7 @@ import numpy as np
 
 from sae_jax import errors, mesh as meshes, types
 from sae_jax.data import base
-from sae_jax.train import checkpoint, evaluate, feed, progress, step, writer
+from sae_jax.train import calibrate, checkpoint, evaluate, feed, progress, step, writer
 
 _INIT_EXAMPLES = 16_384
 _NORMALISER_EXAMPLES = 131_072
@@ -64,6 +64,7 @@ class Task:
       plan: how long.
       mesh: over which devices.
       latent_axes: the axis of each parameter that counts latents.
+      calibration: what thresholds are set to after the last step; None: they are left.
     """
 
     method: step.Method
@@ -72,6 +73,7 @@ class Task:
     plan: Plan
     mesh: Mesh
     latent_axes: Mapping[str, int]
+    calibration: calibrate.Calibration | None = None
 
 
 class Preempted(Exception):
@@ -163,6 +165,8 @@ def train(
             report.catch_up(until_last=not (evaluating or saving or in_step))
             if (evaluating or saving) and not sound(state):
                 raise errors.DivergedError(_diverged(now, {}))
+            if now == plan.num_steps and task.calibration is not None:
+                state = calibrate.thresholds(task.method, state, task.calibration, task.mesh)
             if evaluating:
                 totals = evaluator.all_totals(task.evaluations, state)
                 rows.write(now, finish(task, totals))
@@ -251,7 +255,8 @@ def _init_arguments(task: Task, fit: bool) -> tuple[Any, ...]:
         count = min(count, data.length)
         order = base.order(task.plan.seed, np.asarray(0), count, data.length)
         parts = [data.rows(order[i : i + 4096]) for i in range(0, count, 4096)]
-        return [np.asarray(data.decode(jax.tree.map(jnp.asarray, raw)).x) for raw in parts]
+        decode = jax.jit(data.decode)
+        return [np.asarray(decode(jax.tree.map(jnp.asarray, raw)).x) for raw in parts]
 
     sample = examples(_INIT_EXAMPLES)
     fitting = (lambda: examples(_NORMALISER_EXAMPLES)) if fit else (lambda: sample)
