@@ -21,7 +21,7 @@ import numpy as np
 
 from sae_jax import errors, losses, mesh
 from sae_jax.ops import corrupt, normalise, schedule
-from sae_jax.optim import constraints, optimizers, schedules
+from sae_jax.optim import constraints, optimizers, remedies, schedules
 from sae_jax.train import calibrate, evaluate, loop, step
 
 Group = dict[str, Any]
@@ -86,11 +86,11 @@ _SHARED = {"base", "fetch", "layers", "world"}  # Files of a folder that are no 
 _EVALUATION = ("split", "batch_size", "metrics")
 _ANY_EVALUATION = (*_EVALUATION, "corruption")
 _LEAST = dict(seed=0, eval_every=0, checkpoint_every=0) | dict.fromkeys(
-    ("num_steps", "batch_size", "log_every", "dead_after", "keep_checkpoints"), 1
+    ("num_steps", "batch_size", "parts", "log_every", "dead_after", "keep_checkpoints"), 1
 )
 _GROUPS = (
     *("data", "corruption", "model", "loss", "normaliser"),
-    *("optim", "calibration", "evals", "mesh"),
+    *("optim", "remedy", "calibration", "evals", "mesh"),
 )
 
 
@@ -155,7 +155,25 @@ def _method(values: Group, model: Any, grid: tuple[int, ...] | None) -> step.Met
         normaliser=_call("normaliser", normaliser, normaliser_kwargs),
         dead_after=values["dead_after"],
         corruption=_corruption("corruption", values["corruption"], grid),
+        remedy=_remedy(values["remedy"], values["optim"]),
+        parts=values["parts"],
     )
+
+
+def _remedy(group: Group, optim: Group) -> remedies.Remedy | None:
+    """Returns the remedy that a group names, or None."""
+    name, kwargs = _split_name("remedy", group)
+    if name == "none":
+        _refuse_unknown("remedy", kwargs, [])
+        return None
+    of = _pick("remedy", {**_functions(remedies), "none": None}, name)
+    if optim.get("average") or optim["name"] == "schedule_free_adam":
+        raise errors.UserError(
+            f"config.remedy: {name} makes latents anew, and an average of parameters would mix "
+            "them with the old: set config.optim.average=0 and another optimiser than "
+            "schedule_free_adam"
+        )
+    return _call("remedy", of, kwargs)
 
 
 def _corruption(where: str, group: Group, grid: tuple[int, ...] | None) -> corrupt.Corruption:

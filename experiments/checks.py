@@ -26,6 +26,11 @@ def problems(task: loop.Task) -> list[str]:
         f"evals.{name}.batch_size": evaluation.batch_size
         for name, evaluation in task.evaluations.items()
     }
+    if task.method.parts > 1 and plan.batch_size % (task.method.parts * shards):
+        found.append(
+            f"config.batch_size={plan.batch_size} cannot be cut into {task.method.parts} parts for "
+            f"{shards} devices: set it to a multiple of {task.method.parts * shards}"
+        )
     for name, size in sizes.items():
         if size < 1 or size % shards:
             found.append(

@@ -12,7 +12,7 @@ from sae_jax.train import checkpoint, evaluate, loop, step
 
 
 def load(folder: Path) -> tuple[loop.Task, step.State]:
-    """Returns the task and the newest state of a run, finished or not."""
+    """Returns the task and the newest state of a run, finished or not, as it is evaluated."""
     task = build.task(workdir.load_config(folder))
     checks.refuse_problems(task)
     if not (folder / "checkpoints").is_dir():
@@ -22,7 +22,7 @@ def load(folder: Path) -> tuple[loop.Task, step.State]:
     checkpoints.close()
     if state is None:
         raise errors.UserError(f"{folder} holds no checkpoint yet: train it first")
-    return task, state
+    return task, step.at_rest(task.method, state)
 
 
 def view(
@@ -35,6 +35,7 @@ def view(
 
     All processes of a run must call it; each gets the whole.
     """
+    state = step.at_rest(task.method, state)
     evaluator = evaluate.Evaluator(task.method, task.mesh)
     totals = totals or evaluator.all_totals(task.evaluations, state)
     if task.evaluations:

@@ -1,12 +1,15 @@
 """Optimisers by name: optax chains that clip first, step, and keep a constraint last.
 
-Each takes the learning rate as a schedule, its own knobs by keyword, and two that all share:
-`clip_norm`, the largest norm of the whole gradient (0: any), and `constraint`, the last link.
+Each takes the learning rate as a schedule, its own knobs by keyword, and three that all share:
+`clip_norm`, the largest norm of the whole gradient (0: any), `average`, the decay of an average of
+the parameters, which is what is evaluated (0: none), and `constraint`.
 """
 
 import optax
+from optax import contrib
 
 from sae_jax.ops import schedule
+from sae_jax.optim import averages
 
 _FREE = optax.identity()
 
@@ -19,6 +22,7 @@ def adam(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
+    average: float = 0.0,
     constraint: optax.GradientTransformation = _FREE,
 ) -> optax.GradientTransformation:
     """Adam (Kingma & Ba 2015); with `weight_decay` AdamW (Loshchilov & Hutter 2019)."""
@@ -26,7 +30,7 @@ def adam(
         step = optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
     else:
         step = optax.adam(learning_rate, b1=b1, b2=b2, eps=eps)
-    return optax.chain(_clip(clip_norm), step, constraint)
+    return _chain(clip_norm, step, constraint, average)
 
 
 def sgd(
@@ -35,12 +39,69 @@ def sgd(
     momentum: float = 0.0,
     nesterov: bool = False,
     clip_norm: float = 0.0,
+    average: float = 0.0,
     constraint: optax.GradientTransformation = _FREE,
 ) -> optax.GradientTransformation:
     """Gradient descent, with heavy-ball or Nesterov momentum."""
     step = optax.sgd(learning_rate, momentum=momentum or None, nesterov=nesterov)
-    return optax.chain(_clip(clip_norm), step, constraint)
+    return _chain(clip_norm, step, constraint, average)
 
 
-def _clip(norm: float) -> optax.GradientTransformation:
-    return optax.clip_by_global_norm(norm) if norm else optax.identity()
+def signum(
+    learning_rate: schedule.Schedule,
+    *,
+    momentum: float = 0.9,
+    clip_norm: float = 0.0,
+    average: float = 0.0,
+    constraint: optax.GradientTransformation = _FREE,
+) -> optax.GradientTransformation:
+    """The sign of the momentum alone (Bernstein et al. 2018, arXiv 1802.04434)."""
+    step = optax.chain(optax.trace(momentum), optax.sign_sgd(learning_rate))
+    return _chain(clip_norm, step, constraint, average)
+
+
+def muon(
+    learning_rate: schedule.Schedule,
+    *,
+    beta: float = 0.95,
+    nesterov: bool = True,
+    weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
+    average: float = 0.0,
+    constraint: optax.GradientTransformation = _FREE,
+) -> optax.GradientTransformation:
+    """Momentum with orthogonal updates for matrices, Adam for all else (Jordan et al. 2024)."""
+    step = contrib.muon(learning_rate, beta=beta, nesterov=nesterov, weight_decay=weight_decay)
+    return _chain(clip_norm, step, constraint, average)
+
+
+def schedule_free_adam(
+    learning_rate: schedule.Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
+    constraint: optax.GradientTransformation = _FREE,
+) -> optax.GradientTransformation:
+    """Adam with its own average in the place of a decay (Defazio et al. 2024, arXiv 2405.15682).
+
+    Gradients are taken between the average and the fast parameters, and a constraint holds there;
+    the average, brought into the constraint's set, is what is evaluated.
+    """
+    step = contrib.schedule_free_adamw(
+        learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay
+    )
+    return _chain(clip_norm, step, constraint, 0.0)
+
+
+def _chain(
+    clip_norm: float,
+    step: optax.GradientTransformation,
+    constraint: optax.GradientTransformation,
+    average: float,
+) -> optax.GradientTransformation:
+    clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
+    links = [clip, step, constraint]
+    return optax.chain(*links, averages.average(average)) if average else optax.chain(*links)

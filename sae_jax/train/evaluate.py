@@ -74,6 +74,7 @@ class Evaluator:
 
     def totals(self, name: str, evaluation: Evaluation, state: step.State) -> Totals:
         """Returns the sums of every metric over the split, float64."""
+        state = step.at_rest(self._method, state)
         if name not in self._programs:
             self._programs[name] = self._program(evaluation)
             self._references[name] = _first_mean(evaluation)
@@ -100,6 +101,7 @@ class Evaluator:
 
     def outputs(self, state: step.State, batch: types.Batch) -> types.Output:
         """Returns the output for a batch, in the scale of the data, as NumPy arrays."""
+        state = step.at_rest(self._method, state)
         whole = meshes.replicated(self._mesh)
         batch = jax.tree.map(lambda array: feed.put(np.asarray(array), whole), batch)
         reconstruct = functools.partial(step.reconstruct, self._method)
@@ -109,6 +111,7 @@ class Evaluator:
         self, state: step.State, data: base.Dataset, batch_size: int = 1000
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns codes `[n, d_sae]` and reconstructions `[n, d_out]` of a whole data set."""
+        state = step.at_rest(self._method, state)
         codes, x_hat = [], []
         whole = meshes.replicated(self._mesh)
         reconstruct = jax.jit(

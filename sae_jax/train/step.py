@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
 from typing import Any
 
 from flax import linen as nn, struct
@@ -11,7 +12,9 @@ import optax
 
 from sae_jax import types
 from sae_jax.models import base
-from sae_jax.ops import corrupt, normalise, schedule, sparse
+from sae_jax.ops import corrupt, normalise, schedule
+from sae_jax.optim import averages, remedies
+from sae_jax.train import parts
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
@@ -67,6 +70,8 @@ class Method:
       normaliser: the scale in which the model sees its data.
       dead_after: a latent is dead when it was active for none of so many examples.
       corruption: what is done to examples before a training step sees them.
+      remedy: what is done for dead latents after a step, if anything is.
+      parts: into how many a batch is cut, to need less memory.
     """
 
     model: nn.Module
@@ -77,6 +82,8 @@ class Method:
     normaliser: normalise.Normaliser
     dead_after: int
     corruption: corrupt.Corruption = corrupt.Corruption()
+    remedy: remedies.Remedy | None = None
+    parts: int = 1
 
 
 def init(method: Method, seed: jax.Array, normaliser: dict[str, jax.Array], x: jax.Array) -> State:
@@ -118,28 +125,36 @@ def make(method: Method) -> Callable[[State, types.Batch], tuple[State, Metrics]
         )
         batch = method.corruption(_noise_keys(context.key, batch.size), batch)
         scaled, _ = to_model_scale(method, state.normaliser, batch)
-        (loss, aux), grads = jax.value_and_grad(_loss, argnums=1, has_aux=True)(
-            method, state.params, state.stats, scaled, context
+        loss = functools.partial(_loss, method)
+        grads, stats, found = parts.gradient(
+            loss, state.params, state.stats, scaled, context, method.parts
         )
-        output, stats, terms = aux
         updates, opt_state = method.optimizer.update(grads, state.opt_state, state.params)
-        metrics = {"loss": loss} | {f"loss/{name}": term for name, term in terms.items()}
-        metrics |= _health(scaled, output, context, grads)
-        metrics["learning_rate"] = schedule.value(method.learning_rate, state.step)
-        active = sparse.ever_active(output.codes, types.mask(batch)) > 0
         seen = types.mask(batch).sum().astype(jnp.int32)
-        idle = jnp.where(active, 0, jnp.minimum(state.idle + seen, method.dead_after))
-        state = dataclasses.replace(
-            state,
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            stats=stats,
-            opt_state=opt_state,
-            idle=idle,
-        )
-        return state, metrics
+        idle = jnp.where(found.active > 0, 0, jnp.minimum(state.idle + seen, method.dead_after))
+        metrics = {"loss": found.loss}
+        metrics |= {f"loss/{name}": term for name, term in found.terms.items()}
+        metrics |= _health(scaled, found, context, grads)
+        metrics["learning_rate"] = schedule.value(method.learning_rate, state.step)
+        params = optax.apply_updates(state.params, updates)
+        if method.remedy is not None:
+            params, opt_state, idle = method.remedy(
+                params, opt_state, idle, scaled, found.error, context
+            )
+        moved = dict(params=params, stats=stats, opt_state=opt_state, idle=idle)
+        return dataclasses.replace(state, step=state.step + 1, **moved), metrics
 
     return step
+
+
+def at_rest(method: Method, state: State) -> State:
+    """Returns the state with the parameters that are evaluated, and nothing of the optimiser.
+
+    They are those that are trained, unless the optimiser keeps an average of them.
+    """
+    params = averages.at_rest(state.opt_state, state.params)
+    params = state.params if params is None else method.project(params)
+    return dataclasses.replace(state, params=params, opt_state=())
 
 
 def reconstruct(method: Method, state: State, batch: types.Batch) -> types.Output:
@@ -197,17 +212,16 @@ def _loss(
 
 
 def _health(
-    batch: types.Batch, output: types.Output, context: types.Context, grads: PyTree
+    batch: types.Batch, found: parts.Found, context: types.Context, grads: PyTree
 ) -> Metrics:
     """Returns the numbers to watch while a run goes on, each over one batch."""
     mask = types.mask(batch)[:, None]
     rows = mask.sum()
     mean = (batch.target * mask).sum(axis=0, keepdims=True) / rows
     offset = (batch.target - mean) * mask
-    residual = (batch.target - output.x_hat) * mask
     return {
-        "fvu": (residual**2).sum() / (offset**2).sum(),
-        "l0": (sparse.active(output.codes) * types.mask(batch)).sum() / rows,
+        "fvu": found.error.sum() / (offset**2).sum(),
+        "l0": found.l0 / rows,
         "dead": context.dead.mean(dtype=jnp.float32),
         "grad_norm": optax.tree.norm(grads),
     }

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from sae_jax.optim import constraints, optimizers
@@ -110,3 +111,20 @@ def test_sgd_with_and_without_momentum(ours, by_hand):
 def test_the_constraint_is_the_last_link(make):
     params = _run(make(_rate, clip_norm=1.0, constraint=constraints.unit_norm().link))
     np.testing.assert_allclose(np.linalg.norm(params["w_dec"], axis=1), np.ones(4), atol=1e-6)
+
+
+def test_signum_moves_each_number_by_the_sign_of_its_momentum():
+    params, momentum = _params(), {name: 0.0 * value for name, value in _params().items()}
+    for t, gradient in enumerate(_gradients()):
+        for name, g in gradient.items():
+            momentum[name] = 0.5 * momentum[name] + g
+            params[name] = params[name] - _rate(t) * np.sign(momentum[name])
+    _check(_run(optimizers.signum(_rate, momentum=0.5)), params)
+
+
+def test_muon_makes_updates_of_matrices_nearly_orthogonal_and_moves_biases_by_adam():
+    before, after = _params(), _run(optimizers.muon(lambda step: 0.1))
+    sizes = np.linalg.svd(np.asarray(after["w_dec"]) - before["w_dec"], compute_uv=False)
+    assert 0.05 < sizes.min() < sizes.max() < 1.3
+    alone = _run(optax.nadam(0.1))
+    np.testing.assert_allclose(after["b_dec"], alone["b_dec"], rtol=1e-5)

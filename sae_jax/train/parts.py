@@ -1,0 +1,114 @@
+"""The gradient of a batch, in one pass or in several that need less memory.
+
+With P parts the gradient is the mean of theirs, each by its share of the examples: that of the
+whole batch, up to rounding, for every term that is a mean over examples. What is chosen or divided
+by over a batch (BatchTopK, the variance in `auxk`) is chosen or divided by over a part.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sae_jax import types
+from sae_jax.ops import sparse
+
+PyTree = Any
+Loss = Callable[..., tuple[jax.Array, tuple[types.Output, PyTree, dict[str, jax.Array]]]]
+
+
+@struct.dataclass
+class Found:
+    """What a batch showed besides its gradient.
+
+    Attributes:
+      loss: `[]`.
+      terms: of the loss, unweighted, `[]` each.
+      error: `[batch]`, `||target - x_hat||^2`, summed over d; 0 for padding.
+      l0: `[]`, active latents, summed over examples.
+      active: float32 `[d_sae]`, 1 for a latent that was active in some example.
+    """
+
+    loss: Float[Array, ""]
+    terms: dict[str, Float[Array, ""]]
+    error: Float[Array, " batch"]
+    l0: Float[Array, ""]
+    active: Float[Array, " d_sae"]
+
+
+def gradient(
+    loss: Loss,
+    params: PyTree,
+    stats: PyTree,
+    batch: types.Batch,
+    context: types.Context,
+    parts: int = 1,
+) -> tuple[PyTree, PyTree, Found]:
+    """Returns the gradient of a batch's loss, the stats after it, and what was found.
+
+    Args:
+      loss: `(params, stats, batch, context) -> (loss, (output, stats, terms))`.
+      params: what to differentiate by.
+      stats: each part is given those that the part before it left.
+      batch: in the model's scale; its size is a multiple of `parts`.
+      context: each part has a key of its own.
+      parts: in how many passes.
+    """
+    if parts == 1:
+        return _whole(loss, params, stats, batch, context)
+    rows = types.mask(batch).sum()
+    cut = jax.tree.map(lambda array: _cut(array, parts), batch)
+    keys = jax.random.split(context.key, parts)
+
+    def add(carry: tuple[PyTree, PyTree], part: tuple[types.Batch, Array]) -> Any:
+        total, stats = carry
+        batch, key = part
+        share = types.mask(batch).sum() / rows
+        own = dataclasses.replace(context, key=key)
+        grads, stats, found = _whole(loss, params, stats, batch, own)
+        total = jax.tree.map(lambda total, grad: total + share * grad, total, grads)
+        return (total, stats), (share, found)
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    (grads, stats), (shares, found) = jax.lax.scan(add, (zeros, stats), (cut, keys))
+    return grads, stats, _joined(shares, found)
+
+
+def _whole(
+    loss: Loss, params: PyTree, stats: PyTree, batch: types.Batch, context: types.Context
+) -> tuple[PyTree, PyTree, Found]:
+    (value, (output, stats, terms)), grads = jax.value_and_grad(loss, has_aux=True)(
+        params, stats, batch, context
+    )
+    mask = types.mask(batch)
+    found = Found(
+        loss=value,
+        terms=terms,
+        error=((batch.target - output.x_hat) ** 2).sum(axis=-1) * mask,
+        l0=(sparse.active(output.codes) * mask).sum(),
+        active=sparse.ever_active(output.codes, mask),
+    )
+    return grads, stats, found
+
+
+def _cut(array: Array, parts: int) -> Array:
+    """Returns `[parts, batch / parts, ...]`, every `parts`-th example in a part.
+
+    So each part is spread over devices as the batch is.
+    """
+    return array.reshape(-1, parts, *array.shape[1:]).swapaxes(0, 1)
+
+
+def _joined(shares: Array, found: Found) -> Found:
+    """Returns what the parts found as one."""
+    return Found(
+        loss=(shares * found.loss).sum(),
+        terms={name: (shares * term).sum() for name, term in found.terms.items()},
+        error=found.error.swapaxes(0, 1).reshape(-1),
+        l0=found.l0.sum(),
+        active=found.active.max(axis=0),
+    )
