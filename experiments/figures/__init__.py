@@ -72,10 +72,10 @@ class Run:
         method = self.task.method
         if not hasattr(method.model, "decode"):
             return None
-        shift, scale = method.normaliser.affine(self.state.normaliser, jnp.asarray(like))
+        scale = method.normaliser.scale(self.state.normaliser, jnp.asarray(like))
         variables = {"params": jax.tree.map(jnp.asarray, self.params)}
         x_hat: Any = method.model.apply(variables, jnp.asarray(codes), method="decode")
-        return np.asarray(x_hat / scale + shift)
+        return np.asarray(scale.leave(x_hat))
 
     @functools.cached_property
     def rows(self) -> list[writer.Row]:

@@ -35,6 +35,7 @@ import numpy as np
 
 from sae_jax import errors, types
 from sae_jax.analysis import quantise
+from sae_jax.ops import normalise
 from sae_jax.train import step
 
 PyTree = Any
@@ -76,8 +77,8 @@ def functions(
 
     def decode(params: PyTree, codes: jax.Array) -> jax.Array:
         bound = step.bind(method, dataclasses.replace(fixed, params=params))
-        shift, scale = method.normaliser.affine(fixed.normaliser, jnp.zeros((1, d_in)))
-        return bound.call("decode", codes) / scale + shift
+        scale = method.normaliser.scale(fixed.normaliser, jnp.zeros((1, d_in)))
+        return scale.leave(bound.call("decode", codes))
 
     seen = jax.device_get(jax.jit(output)(fixed.params, x))
     d_in, d_sae, d_out = x.shape[1], seen.codes.shape[1], seen.x_hat.shape[1]
@@ -86,7 +87,7 @@ def functions(
         "decode": Function(decode, d_sae, d_out),
         "reconstruct": Function(lambda params, x: output(params, x).x_hat, d_in, d_out),
     }
-    if why := _cannot_decode(method, fixed, decode, seen, d_in):
+    if why := _cannot_decode(method, fixed, decode, seen):
         del found["decode"]
         return found, {"decode": why}
     return found, {}
@@ -135,12 +136,11 @@ def _cannot_decode(
     state: step.State,
     decode: Callable[[PyTree, jax.Array], jax.Array],
     seen: types.Output,
-    d_in: int,
 ) -> str:
     """Returns why codes alone do not tell the reconstruction, or nothing."""
     if not hasattr(method.model, "decode"):
         return f"{type(method.model).__name__} has no decode"
-    if method.normaliser.affine(state.normaliser, jnp.zeros((2, d_in)))[0].shape[0] == 2:
+    if isinstance(method.normaliser, normalise.Example):
         return "the normaliser takes shift and scale from each example, which codes do not tell"
     shape = jax.eval_shape(decode, state.params, seen.codes).shape
     if shape == seen.x_hat.shape:

@@ -1,8 +1,10 @@
-"""Scales in which a model sees its data: `x -> (x - shift) * scale`, undone at the output.
+"""Scales in which a model sees its data, undone at its output.
 
 What a threshold, a bandwidth or the weight of an L1 term means depends on the scale of the input,
 so the scale belongs to the model: it is fitted once, before the first step, lies in the state, and
 is saved with it. Losses are taken in the model's scale, metrics in that of the data.
+
+Most are `x -> (x - shift) * scale`:
 
   none       shift 0, scale 1
   mean       shift: the mean of the examples it was fitted on; scale 1
@@ -10,6 +12,11 @@ is saved with it. Losses are taken in the model's scale, metrics in that of the 
              (Anthropic, "Update on how we train SAEs", April 2024)
   example    shift: the mean over d; scale: 1 / (standard deviation over d + 1e-5), for each
              example apart (Gao et al. 2024, arXiv:2406.04093)
+
+and one is a matrix:
+
+  whiten     `(x - mean) U diag(1 / sqrt(lambda + epsilon)) U^T`, with U and lambda those of the
+             covariance: numbers of an example are uncorrelated and of variance 1
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,9 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from sae_jax import errors
+from sae_jax.ops import scale as scales
 
 Fitted = Mapping[str, jax.Array]
-Affine = tuple[jax.Array, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +41,10 @@ class Unchanged:
         del batches
         return {}
 
-    def affine(self, fitted: Fitted, x: jax.Array) -> Affine:
-        """Returns shift and scale, each `[1, 1]`."""
+    def scale(self, fitted: Fitted, x: jax.Array) -> scales.Elementwise:
+        """Returns the scale that changes nothing."""
         del fitted
-        return jnp.zeros((1, 1), x.dtype), jnp.ones((1, 1), x.dtype)
+        return scales.Elementwise(jnp.zeros((1, 1), x.dtype), jnp.ones((1, 1), x.dtype))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +55,9 @@ class Mean:
         """Returns the mean of the data, `[d]`, summed in float64."""
         return {"mean": _mean(batches).astype(np.float32)}
 
-    def affine(self, fitted: Fitted, x: jax.Array) -> Affine:
-        """Returns shift `[1, d]` and scale `[1, 1]`."""
-        return fitted["mean"][None], jnp.ones((1, 1), x.dtype)
+    def scale(self, fitted: Fitted, x: jax.Array) -> scales.Elementwise:
+        """Returns the scale that takes the mean away."""
+        return scales.Elementwise(fitted["mean"][None], jnp.ones((1, 1), x.dtype))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +87,10 @@ class MeanNorm:
         scale = np.sqrt(len(mean)) / (total / n)
         return {"mean": mean.astype(np.float32), "scale": np.asarray(scale, np.float32)}
 
-    def affine(self, fitted: Fitted, x: jax.Array) -> Affine:
-        """Returns shift `[1, d]` and scale `[1, 1]`."""
+    def scale(self, fitted: Fitted, x: jax.Array) -> scales.Elementwise:
+        """Returns the scale that was fitted."""
         del x
-        return fitted["mean"][None], fitted["scale"][None, None]
+        return scales.Elementwise(fitted["mean"][None], fitted["scale"][None, None])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,15 +108,67 @@ class Example:
         del batches
         return {}
 
-    def affine(self, fitted: Fitted, x: jax.Array) -> Affine:
-        """Returns shift and scale, each `[batch, 1]`."""
+    def scale(self, fitted: Fitted, x: jax.Array) -> scales.Elementwise:
+        """Returns a scale of each example's own."""
         del fitted
         shift = x.mean(axis=-1, keepdims=True)
-        return shift, 1 / (x.std(axis=-1, keepdims=True, ddof=1) + self.epsilon)
+        size = x.std(axis=-1, keepdims=True, ddof=1) + self.epsilon
+        return scales.Elementwise(shift, 1 / size)
 
 
-Normaliser = Unchanged | Mean | MeanNorm | Example
-BY_NAME = {"none": Unchanged, "mean": Mean, "mean_norm": MeanNorm, "example": Example}
+@dataclasses.dataclass(frozen=True)
+class Whiten:
+    """Makes the numbers of an example uncorrelated and each of variance 1.
+
+    Of all maps that do, it is the one that moves examples least (ZCA).
+
+    Attributes:
+      epsilon: added to the variance in every direction, as a share of the mean variance.
+    """
+
+    epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Refuses a share that cannot be."""
+        if self.epsilon < 0:
+            raise ValueError(f"epsilon={self.epsilon}: it must be 0 or more")
+
+    def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> dict[str, np.ndarray]:
+        """Returns the mean `[d]`, the map and its inverse `[d, d]`, computed in float64."""
+        mean = _mean(batches)
+        total, n = np.zeros((len(mean), len(mean))), 0
+        for x in batches():
+            centred = x.astype(np.float64) - mean
+            total += centred.T @ centred
+            n += len(x)
+        variances, directions = np.linalg.eigh(total / n)
+        spread = np.sqrt(np.maximum(variances, 0) + self.epsilon * variances.mean())
+        if not spread.min() > 1e-6 * spread.max():
+            raise errors.DataError(
+                "normaliser whiten: the data do not vary in some direction; set "
+                "config.normaliser.epsilon to 1e-3"
+            )
+        found = {
+            "mean": mean,
+            "matrix": (directions / spread) @ directions.T,
+            "inverse": (directions * spread) @ directions.T,
+        }
+        return {name: value.astype(np.float32) for name, value in found.items()}
+
+    def scale(self, fitted: Fitted, x: jax.Array) -> scales.Linear:
+        """Returns the map that was fitted."""
+        del x
+        return scales.Linear(fitted["mean"], fitted["matrix"], fitted["inverse"])
+
+
+Normaliser = Unchanged | Mean | MeanNorm | Example | Whiten
+BY_NAME = {
+    "none": Unchanged,
+    "mean": Mean,
+    "mean_norm": MeanNorm,
+    "example": Example,
+    "whiten": Whiten,
+}
 
 
 def _mean(batches: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:

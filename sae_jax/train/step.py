@@ -12,7 +12,7 @@ import optax
 
 from sae_jax import types
 from sae_jax.models import base
-from sae_jax.ops import corrupt, normalise, schedule
+from sae_jax.ops import corrupt, normalise, scale as scales, schedule
 from sae_jax.optim import averages, remedies
 from sae_jax.train import parts
 
@@ -96,8 +96,8 @@ def init(method: Method, seed: jax.Array, normaliser: dict[str, jax.Array], x: j
       x: `[batch, d_in]`, examples for data-dependent initialisers, in the scale of the data.
     """
     init_key, key = jax.random.split(jax.random.key(seed))
-    shift, scale = method.normaliser.affine(normaliser, x)
-    params, stats = base.init(method.model, init_key, (x - shift) * scale)
+    scale = method.normaliser.scale(normaliser, x)
+    params, stats = base.init(method.model, init_key, scale.enter(x))
     params = method.project(params)
     codes = jax.eval_shape(
         lambda: base.forward(method.model, params, stats, x, _context_at_rest(key))[0].codes
@@ -160,9 +160,9 @@ def at_rest(method: Method, state: State) -> State:
 def reconstruct(method: Method, state: State, batch: types.Batch) -> types.Output:
     """Returns the output of a trained model in the scale of the data; changes nothing."""
     context = dataclasses.replace(_context_at_rest(state.key), step=state.step)
-    scaled, (shift, scale) = to_model_scale(method, state.normaliser, batch)
+    scaled, scale = to_model_scale(method, state.normaliser, batch)
     output, _ = base.forward(method.model, state.params, state.stats, scaled.x, context)
-    return dataclasses.replace(output, x_hat=output.x_hat / scale + shift)
+    return dataclasses.replace(output, x_hat=scale.leave(output.x_hat))
 
 
 def bind(method: Method, state: State) -> types.Bound:
@@ -170,8 +170,7 @@ def bind(method: Method, state: State) -> types.Bound:
     context = dataclasses.replace(_context_at_rest(state.key), step=state.step)
 
     def rescale(x: jax.Array) -> jax.Array:
-        shift, scale = method.normaliser.affine(state.normaliser, x)
-        return (x - shift) * scale
+        return method.normaliser.scale(state.normaliser, x).enter(x)
 
     return base.bind(method.model, state.params, state.stats, context, rescale)
 
@@ -186,11 +185,11 @@ def loss_terms(method: Method, state: State, batch: types.Batch) -> dict[str, ja
 
 def to_model_scale(
     method: Method, normaliser: dict[str, jax.Array], batch: types.Batch
-) -> tuple[types.Batch, normalise.Affine]:
-    """Returns the batch as the model sees it, and the shift and scale that were applied."""
-    shift, scale = method.normaliser.affine(normaliser, batch.x)
-    y = None if batch.y is None else (batch.y - shift) * scale
-    return dataclasses.replace(batch, x=(batch.x - shift) * scale, y=y), (shift, scale)
+) -> tuple[types.Batch, scales.Scale]:
+    """Returns the batch as the model sees it, and the scale it was brought to."""
+    scale = method.normaliser.scale(normaliser, batch.x)
+    y = None if batch.y is None else scale.enter(batch.y)
+    return dataclasses.replace(batch, x=scale.enter(batch.x), y=y), scale
 
 
 def _loss(

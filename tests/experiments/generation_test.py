@@ -42,8 +42,8 @@ def _run(model, grid=GRID, normaliser=None, fitted=None, totals=None):
     params, stats = _params(model)
     x = np.random.RandomState(0).rand(COUNT, D_IN).astype(np.float32)
     normaliser, fitted = normaliser or normalise.Unchanged(), fitted or {}
-    shift, scale = normaliser.affine(fitted, jnp.asarray(x))
-    seen = (x - shift) * scale
+    scale = normaliser.scale(fitted, jnp.asarray(x))
+    seen = scale.enter(jnp.asarray(x))
     context = Context(jnp.zeros((), jnp.int32), jax.random.key(0), jnp.zeros((), bool))
     output, _ = _forward(model, params, stats, seen, context)
     method = types.SimpleNamespace(model=model, normaliser=normaliser)
@@ -56,7 +56,7 @@ def _run(model, grid=GRID, normaliser=None, fitted=None, totals=None):
         totals={} if totals is None else {"test": totals},
         input=x,
         target=x,
-        output=dataclasses.replace(output, x_hat=np.asarray(output.x_hat / scale + shift)),
+        output=dataclasses.replace(output, x_hat=np.asarray(scale.leave(output.x_hat))),
     )
 
 

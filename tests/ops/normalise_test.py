@@ -18,6 +18,7 @@ KINDS = {
     "mean_norm": normalise.MeanNorm(),
     "mean_norm_centred": normalise.MeanNorm(centre=True),
     "example": normalise.Example(),
+    "whiten": normalise.Whiten(),
 }
 
 
@@ -31,9 +32,13 @@ def _fit(kind, *cuts):
     return kind.fit(lambda: iter(parts))
 
 
-def _affine(kind):
+def _scale(kind):
     fitted = {name: jnp.asarray(value) for name, value in _fit(kind).items()}
-    return [np.asarray(part) for part in kind.affine(fitted, jnp.asarray(_data()))]
+    return kind.scale(fitted, jnp.asarray(_data()))
+
+
+def _scaled(kind):
+    return np.asarray(_scale(kind).enter(jnp.asarray(_data())))
 
 
 def _expected(name):
@@ -47,6 +52,9 @@ def _expected(name):
         return x * np.sqrt(8) / np.sqrt((x**2).sum(axis=1)).mean()
     if name == "mean_norm_centred":
         return (x - mean) * np.sqrt(8) / np.sqrt(((x - mean) ** 2).sum(axis=1)).mean()
+    if name == "whiten":
+        values, vectors = np.linalg.eigh(np.cov(x.T, bias=True))
+        return (x - mean) @ (vectors / np.sqrt(values + 1e-3 * values.mean())) @ vectors.T
     centred = x - x.mean(axis=1, keepdims=True)
     return centred / (np.sqrt((centred**2).sum(axis=1, keepdims=True) / 7) + 1e-5)
 
@@ -57,36 +65,32 @@ def test_every_normaliser_is_tested():
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_scaled_data_are_what_numpy_says(name):
-    shift, scale = _affine(KINDS[name])
-    np.testing.assert_allclose((_data() - shift) * scale, _expected(name), atol=2e-5)
+    np.testing.assert_allclose(_scaled(KINDS[name]), _expected(name), atol=2e-5)
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_scale_is_undone(name):
-    shift, scale = _affine(KINDS[name])
-    there_and_back = (_data() - shift) * scale / scale + shift
+    there_and_back = _scale(KINDS[name]).leave(jnp.asarray(_scaled(KINDS[name])))
     np.testing.assert_allclose(there_and_back, _data(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("centre", [False, True])
 def test_mean_norm_makes_the_mean_norm_the_root_of_the_width(centre):
-    shift, scale = _affine(normalise.MeanNorm(centre))
-    norms = np.linalg.norm((_data() - shift) * scale, axis=1)
+    norms = np.linalg.norm(_scaled(normalise.MeanNorm(centre)), axis=1)
     np.testing.assert_allclose(norms.mean(), np.sqrt(8), rtol=1e-6)
 
 
 def test_example_makes_each_example_standard():
-    shift, scale = _affine(normalise.Example())
-    scaled = (_data() - shift) * scale
+    scaled = _scaled(normalise.Example())
     np.testing.assert_allclose(scaled.mean(axis=1), 0, atol=1e-6)
     np.testing.assert_allclose(scaled.std(axis=1, ddof=1), 1, atol=1e-4)
 
 
 def test_example_takes_a_constant_example():
     x = jnp.full((2, 8), 5.0)
-    shift, scale = normalise.Example(epsilon=0.01).affine({}, x)
-    np.testing.assert_allclose((x - shift) * scale, np.zeros((2, 8)), atol=1e-6)
-    np.testing.assert_allclose(scale, [[100.0], [100.0]], rtol=1e-6)
+    scale = normalise.Example(epsilon=0.01).scale({}, x)
+    np.testing.assert_allclose(scale.enter(x), np.zeros((2, 8)), atol=1e-6)
+    np.testing.assert_allclose(scale.scale, [[100.0], [100.0]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -103,6 +107,17 @@ def test_the_mean_is_summed_in_float64():
     x = (1e4 + np.random.RandomState(0).rand(20_000, 1)).astype(np.float32)
     fitted = normalise.Mean().fit(lambda: [x])
     np.testing.assert_allclose(fitted["mean"], x.astype(np.float64).mean(axis=0), atol=1e-3)
+
+
+def test_whitened_data_have_the_covariance_of_the_identity():
+    covariance = np.cov(_scaled(normalise.Whiten(epsilon=0.0)).T, bias=True)
+    np.testing.assert_allclose(covariance, np.eye(8), atol=1e-4)
+
+
+def test_whiten_refuses_data_that_lie_in_a_plane():
+    x = np.random.RandomState(0).randn(50, 1).astype(np.float32) * np.ones((1, 4), np.float32)
+    with pytest.raises(errors.DataError, match="do not vary in some direction"):
+        normalise.Whiten(epsilon=0.0).fit(lambda: [x])
 
 
 def test_mean_norm_refuses_data_without_a_scale():
@@ -136,8 +151,8 @@ def test_metrics_are_in_the_scale_of_the_data(name):
     assert fvu.finish(fvu.sums(batch, exact, reference))["fvu"] < 1e-9
 
     half = step.reconstruct(*_linear(kind, 0.5), batch)
-    shift, _ = _affine(kind)
-    squared = ((0.5 * (_data() - shift)) ** 2).sum(axis=1).mean()
+    nothing = np.asarray(_scale(kind).leave(jnp.zeros_like(batch.x)))
+    squared = ((0.5 * (_data() - nothing)) ** 2).sum(axis=1).mean()
     found = mse.finish(mse.sums(batch, half, reference))["mse_sum"]
     np.testing.assert_allclose(found, squared, rtol=1e-5)
 
@@ -148,5 +163,4 @@ def test_a_target_is_scaled_as_its_input_is():
     y = _data()[::-1]
     batch = types.Batch(x=jnp.asarray(_data()), y=jnp.asarray(y))
     scaled, _ = step.to_model_scale(method, state.normaliser, batch)
-    shift, scale = _affine(kind)
-    np.testing.assert_allclose(scaled.target, (y - shift) * scale, rtol=1e-6)
+    np.testing.assert_array_equal(scaled.target, _scale(kind).enter(batch.y))

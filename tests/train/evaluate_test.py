@@ -71,8 +71,8 @@ def _measure(batch_size, normaliser=None, mesh=None):
 def _by_hand(normaliser):
     method = _method(normaliser)
     state, x = _state(method), _data().x.astype(np.float64)
-    shift, scale = method.normaliser.affine(state.normaliser, jnp.asarray(_data().x))
-    shift, scale = np.asarray(shift, np.float64), np.asarray(scale, np.float64)
+    fitted = method.normaliser.scale(state.normaliser, jnp.asarray(_data().x))
+    shift, scale = np.asarray(fitted.shift, np.float64), np.asarray(fitted.scale, np.float64)
     params = {name: np.asarray(value, np.float64) for name, value in state.params.items()}
     pre = ((x - shift) * scale - params["b_dec"]) @ params["w_enc"] + params["b_enc"]
     codes = np.maximum(pre, 0)
