@@ -1,20 +1,27 @@
 """Measures a trained run on any split: `python -m experiments.evaluate --workdir=W --split=train`.
 
-Without --split it repeats the evaluations of the run's config. Prints a table; with --json numbers.
+Without --split it repeats the evaluations of the run's config. Prints a table; with --json numbers,
+with --intervals also between what values each number lies when other examples are drawn.
 """
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
 from absl import flags
+import jax
+import numpy as np
 
 from experiments import build, cli, report, run, workdir
 from sae_jax import errors
-from sae_jax.train import evaluate, loop
+from sae_jax.analysis import bootstrap
+from sae_jax.train import evaluate, loop, step
 
+_BLOCKS = 100
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
 _SPLIT = flags.DEFINE_list("split", [], 'Splits of its data: "train", "test[:1000]", ...')
+_INTERVALS = flags.DEFINE_bool("intervals", False, "Add 95 % bootstrap intervals over examples.")
 _JSON = flags.DEFINE_bool("json", False, "Print numbers in full, as JSON.")
 
 
@@ -36,9 +43,30 @@ def main() -> int:
         }
         task = dataclasses.replace(task, evaluations=evaluations)
     evaluator = evaluate.Evaluator(task.method, task.mesh)
-    results = loop.finish(task, evaluator.all_totals(task.evaluations, state))
+    if _INTERVALS.value:
+        results = _with_intervals(evaluator, task, state)
+    else:
+        results = loop.finish(task, evaluator.all_totals(task.evaluations, state))
     print(json.dumps(results, indent=2) if _JSON.value else report.table(results))
     return 0
+
+
+def _with_intervals(
+    evaluator: evaluate.Evaluator, task: loop.Task, state: step.State
+) -> dict[str, float]:
+    """Returns numbers and the ends of their intervals, as "<evaluation>/", "<evaluation> from/"."""
+    results: dict[str, float] = {}
+    for name, evaluation in task.evaluations.items():
+        shards = task.mesh.shape["data"]
+        size = max(evaluation.data.length // _BLOCKS // shards, 1) * shards
+        cut = dataclasses.replace(evaluation, batch_size=size)
+        blocks = list(evaluator.blocks(name, cut, state))
+        total = functools.reduce(functools.partial(jax.tree.map, np.add), blocks)
+        found = bootstrap.intervals(cut, blocks)
+        for metric, value in evaluate.finish(cut, total).items():
+            results[f"{name}/{metric}"] = value
+            results[f"{name} from/{metric}"], results[f"{name} to/{metric}"] = found[metric]
+    return results
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Metrics over a whole split: float32 sums of a batch on the devices, float64 totals on a host."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import dataclasses
 import functools
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from sae_jax.models import base as models
 from sae_jax.ops import corrupt
 from sae_jax.train import feed, step
 
+_FIRST = 4096
 Totals = dict[str, dict[str, np.ndarray]]
 
 
@@ -74,12 +75,17 @@ class Evaluator:
 
     def totals(self, name: str, evaluation: Evaluation, state: step.State) -> Totals:
         """Returns the sums of every metric over the split, float64."""
+        return functools.reduce(
+            functools.partial(jax.tree.map, np.add), self.blocks(name, evaluation, state)
+        )
+
+    def blocks(self, name: str, evaluation: Evaluation, state: step.State) -> Iterator[Totals]:
+        """Yields the sums of every metric over each batch of the split, float64."""
         state = step.at_rest(self._method, state)
         if name not in self._programs:
             self._programs[name] = self._program(evaluation)
             self._references[name] = _first_mean(evaluation)
         split = meshes.split_batch(self._mesh)
-        totals: Totals | None = None
         reference, prepared = self._references[name], self._prepared(evaluation, state)
         for index, mask in base.batches(evaluation.data.length, evaluation.batch_size):
             raw = evaluation.data.rows(index)
@@ -88,10 +94,7 @@ class Evaluator:
                 for part in (raw, index, mask)
             )
             sums = self._programs[name](state, placed, row, mask, reference, prepared)
-            sums = jax.tree.map(lambda total: np.asarray(total, np.float64), sums)
-            totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
-        assert totals is not None
-        return totals
+            yield jax.tree.map(lambda total: np.asarray(total, np.float64), sums)
 
     def all_totals(
         self, evaluations: Mapping[str, Evaluation], state: step.State
@@ -167,6 +170,6 @@ def finish(evaluation: Evaluation, totals: Totals) -> dict[str, float]:
 
 
 def _first_mean(evaluation: Evaluation) -> np.ndarray:
-    """Returns the mean target of the first batch, a point near the mean of the split."""
-    batch = base.first(evaluation.data, evaluation.batch_size)
+    """Returns the mean target of the first examples, a point near the mean of the split."""
+    batch = base.first(evaluation.data, _FIRST)
     return np.asarray(batch.target.mean(axis=0))

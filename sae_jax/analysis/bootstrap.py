@@ -1,0 +1,54 @@
+"""How sure a number of an evaluation is: bootstrap intervals over blocks of examples.
+
+A split is measured in blocks. Of as many blocks, drawn with replacement, the metric is computed
+again, a thousand times; the interval holds the middle share of what came out (Efron 1979,
+percentile method). It says what other examples would have changed, and nothing about other seeds of
+training.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from sae_jax import errors
+from sae_jax.train import evaluate
+
+_FEWEST = 20
+
+
+def intervals(
+    evaluation: evaluate.Evaluation,
+    blocks: Sequence[evaluate.Totals],
+    draws: int = 1000,
+    level: float = 0.95,
+) -> dict[str, tuple[float, float]]:
+    """Returns for each number of an evaluation the ends of its interval.
+
+    Args:
+      evaluation: whose metrics turn totals into numbers.
+      blocks: the totals of each block, of about the same number of examples.
+      draws: how often blocks are drawn.
+      level: the share of draws that an interval holds, between 0 and 1.
+
+    Raises:
+      DataError: there are fewer than 20 blocks.
+    """
+    if len(blocks) < _FEWEST:
+        raise errors.DataError(
+            f"{evaluation.data.spec.name} ({evaluation.data.spec.split}) was measured in "
+            f"{len(blocks)} blocks: an interval needs {_FEWEST} or more"
+        )
+    stacked = jax.tree.map(lambda *parts: np.stack(parts), *blocks)
+    random = np.random.RandomState(0)
+    found: dict[str, list[float]] = {}
+    for _ in range(draws):
+        times = random.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)))
+        totals = jax.tree.map(lambda parts, times=times: np.tensordot(times, parts, 1), stacked)
+        for name, value in evaluate.finish(evaluation, totals).items():
+            found.setdefault(name, []).append(value)
+    ends = [50 * (1 - level), 50 * (1 + level)]
+    return {
+        name: tuple(float(end) for end in np.percentile(values, ends))  # type: ignore[misc]
+        for name, values in found.items()
+    }
