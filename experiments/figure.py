@@ -1,10 +1,12 @@
-"""Draws pictures of a trained run, or makes a table of many.
+"""Draws pictures of a trained run or of many side by side, or makes a table of many.
 
 python -m experiments.figure --workdir=runs/first --name=features
+python -m experiments.figure --runs=runs/k,runs/weight --name=frontier
 python -m experiments.figure --name=k_sparse
 
 With --workdir: a file of `experiments/figures`; without --name all that make sense for the run.
-Without --workdir: a file of `experiments/tables`, whose missing runs are trained first; the name
+With --runs, folders of runs such as those of sweeps: a file of `experiments/comparisons`. With
+neither: a file of `experiments/tables`, whose missing runs are trained first; the name
 "classics" makes all of them.
 """
 
@@ -12,11 +14,14 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import cli, figures, run, tables
+from experiments import cli, comparisons, figures, run, tables
 from sae_jax import errors
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
-_NAME = flags.DEFINE_string("name", None, "A file of experiments/figures or experiments/tables.")
+_RUNS = flags.DEFINE_list("runs", [], "Folders of runs to compare, each a line.")
+_EVALUATION = flags.DEFINE_string("evaluation", "test", "With --runs: which numbers to compare.")
+_OUT = flags.DEFINE_string("out", None, "With --runs: the picture. Default: runs/<name>.png.")
+_NAME = flags.DEFINE_string("name", None, "What to draw: see above.")
 _ROOT = flags.DEFINE_string("root", str(tables.ROOT), "Where tables and their runs are kept.")
 _SEEDS = flags.DEFINE_integer("seeds", None, "Of a table's row, use the first so many.", 1)
 
@@ -26,7 +31,9 @@ ALL_TABLES = "classics"
 def main() -> int:
     """Draws and says where; returns the exit status."""
     cli.use_compilation_cache()
-    if _WORKDIR.value is None:
+    if _RUNS.value:
+        _compare()
+    elif _WORKDIR.value is None:
         _make_tables()
     else:
         _draw(Path(_WORKDIR.value))
@@ -43,6 +50,15 @@ def _draw(folder: Path) -> None:
     for name in names:
         path = figures.draw(name, view)
         print(path if path is not None else f"{name} makes no sense for this run")
+
+
+def _compare() -> None:
+    if _NAME.value is None:
+        raise errors.UserError(f"which picture? --name is one of {', '.join(comparisons.names())}")
+    path = Path(_OUT.value or f"runs/{_NAME.value}.png")
+    folders = [Path(folder) for folder in _RUNS.value]
+    comparisons.draw(_NAME.value, folders, _EVALUATION.value, path)
+    print(path)
 
 
 def _make_tables() -> None:

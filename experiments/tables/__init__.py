@@ -132,9 +132,7 @@ def make(name: str, root: Path = ROOT, seeds: int | None = None) -> Path:
     for row in module.ROWS:
         chosen = row.seeds[:seeds]
         numbers = [_measured(name, module, row, seed, root) for seed in chosen]
-        found = {
-            column: _stat([n[column] for n in numbers if column in n]) for column in numbers[0]
-        }
+        found = {column: stat([n[column] for n in numbers if column in n]) for column in numbers[0]}
         lines.append(Line(row, found))
     folder = root / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -254,7 +252,8 @@ def _config(row: Row, seed: int) -> ml_collections.ConfigDict:
     return config
 
 
-def _stat(values: Sequence[float]) -> Stat:
+def stat(values: Sequence[float]) -> Stat:
+    """Returns mean and sample standard deviation of numbers, one for each seed."""
     sd = statistics.stdev(values) if len(values) > 1 else None
     return Stat(statistics.fmean(values), sd, len(values))
 
