@@ -33,13 +33,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict(
         dict(name="sae", d_sae=d_sae, activation=dict(name="topk", k=k, relu=True), bias="mean")
     )
-    config.loss = ml_collections.ConfigDict(dict(hierarchical_topk=dict(weight=1.0, k=k)))
+    del config.loss.load_balance
     if arg == "multi":
-        config.loss = ml_collections.ConfigDict(
-            dict(mse_sum=1.0, multi_topk=dict(weight=0.125, k=4 * k))
-        )
-    if arg == "topk":
-        config.loss = ml_collections.ConfigDict(dict(mse_sum=1.0))
+        config.loss.multi_topk = dict(weight=0.125, k=4 * k)
+    elif arg != "topk":
+        del config.loss.mse_sum
+        config.loss.hierarchical_topk = dict(weight=1.0, k=k)
     return config
 
 

@@ -28,7 +28,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict(
         dict(name="kron", d_sae=d_sae, activation=activation, heads=d_sae // 16, m=4, bias="mean")
     )
-    config.loss = ml_collections.ConfigDict(dict(mse_sum=1.0))
+    del config.loss.load_balance
     if arg == "dense":
         config.model = ml_collections.ConfigDict(
             dict(name="sae", d_sae=d_sae, activation=activation, bias="mean")

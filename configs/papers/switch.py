@@ -7,7 +7,8 @@ python -m launch.local --config=configs/papers/switch.py --sweep=experts
 Mudide et al. 2024 (arXiv 2410.08201): TopK inside of the chosen expert, rows of norm 1, a term that
 balances the load, of weight 3 (0.01 in the authors' code, and here). Published for GPT-2: lower
 errors than TopK for equal arithmetic, higher ones for equal width, as features are learned by
-several experts. Here on MNIST; `dense` is TopK of the width of one expert, for equal arithmetic.
+several experts. Here on MNIST, with AuxK; `dense` is TopK of the width of one expert, for equal
+arithmetic.
 """
 
 import ml_collections
@@ -31,8 +32,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.num_steps = 1800
     config.eval_every = 300
     config.data.update(name="mnist", split="train", folder="")
-    config.model.update(name="switch", d_sae=4096, experts=8, k=32)
-    config.loss.update(mse_sum=1.0, load_balance=0.01)
+    config.model.update(name="switch", d_sae=4096, experts=8, k=32, bias="mean")
+    config.loss.update(mse_sum=1.0, load_balance=0.01, auxk=dict(weight=1 / 32, k=64))
     config.optim.update(
         name="adam",
         learning_rate=dict(name="trapezoid", value=1e-3, warmup=0.05, decay=0.2),
@@ -49,9 +50,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         config.evals.test.update(split="test[:256]", batch_size=128)
     if arg == "dense":
         config.model = ml_collections.ConfigDict(
-            dict(name="sae", d_sae=512, activation=dict(name="topk", k=32, relu=True))
+            dict(name="sae", d_sae=512, activation=dict(name="topk", k=32, relu=True), bias="mean")
         )
-        config.loss = ml_collections.ConfigDict(dict(mse_sum=1.0))
+        del config.loss.load_balance
     return config
 
 

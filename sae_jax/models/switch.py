@@ -10,6 +10,8 @@ expert E_e has no biases. The router learns by p_e, and by the term `load_balanc
 made of an example is not computed: see `sae_jax/ops/experts.py` for what is.
 """
 
+from typing import Literal
+
 from flax import linen as nn
 import jax
 from jax import lax
@@ -26,7 +28,8 @@ LATENT_AXES = {"w_enc": 1, "w_dec": 0}
 class Switch(nn.Module):
     """A router, and experts whose latents stand side by side in `w_enc` and `w_dec`.
 
-    Codes are sparse in training; `pre` is 0 for latents of other experts and has no gradient.
+    Codes are sparse in training; `pre` is 0, without a gradient, for latents of other experts: of
+    dead latents `auxk` asks those of the chosen expert alone.
     Extras:
 
       "router": `[batch, experts]`, p.
@@ -37,6 +40,8 @@ class Switch(nn.Module):
       experts: how many; they divide d_sae.
       k: latents that the chosen expert keeps, at most d_sae / experts; negative ones become 0.
       decoder_norm: norm of the decoder rows at the start; `w_enc` starts as their copy.
+      bias: how `b_dec` starts, and `b_router` with it: "zeros", or the "mean" of the examples that
+        `init` sees.
     """
 
     d_in: int
@@ -44,10 +49,12 @@ class Switch(nn.Module):
     experts: int
     k: int
     decoder_norm: float = 1.0
+    bias: Literal["zeros", "mean"] = "zeros"
 
     def __post_init__(self) -> None:
-        """Refuses sizes that cannot be."""
+        """Refuses sizes that cannot be and words that name no choice."""
         layers.check_sizes(d_sae=self.d_sae, experts=self.experts, k=self.k)
+        layers.check_choice("bias", self.bias, ("zeros", "mean"))
         if self.d_sae % self.experts:
             raise ValueError(
                 f"experts={self.experts} of {self.d_sae} latents: choose a number that divides them"
@@ -65,16 +72,16 @@ class Switch(nn.Module):
         del context
         rows = layers.directions(self.decoder_norm)
         w_dec = self.param("w_dec", rows, (self.d_sae, self.d_in))
-        b_dec = self.param("b_dec", layers.centre("zeros"), x)
+        b_dec = self.param("b_dec", layers.centre(self.bias), x)
         w_enc = self.param("w_enc", layers.transposed, w_dec)
         shape = (self.d_in, self.experts)
         w_router = self.param("w_router", nn.initializers.lecun_normal(), shape)
-        b_router = self.param("b_router", nn.initializers.zeros, (self.d_in,))
+        b_router = self.param("b_router", layers.centre(self.bias), x)
         p = jax.nn.softmax((x - b_router[None]) @ w_router, axis=1)
         expert = p.argmax(axis=1)
         own = experts.product(x - b_dec[None], w_enc, expert, self.experts)
         first = (expert * own.shape[1]).astype(jnp.int32)[:, None]
-        values, places = lax.top_k(own, self.k)
+        values, places = lax.top_k(lax.stop_gradient(own), self.k)
         indices = places.astype(jnp.int32) + first
         no_bias = jnp.zeros(self.d_sae, x.dtype)
         values = sparse.known(values, indices, x, b_dec, w_enc, no_bias)

@@ -76,6 +76,19 @@ def test_the_gradient_is_that_of_a_model_that_computes_all():
     )
 
 
+def test_pre_activations_have_a_gradient_where_they_were_computed():
+    def loss(params):
+        return _output(params, train=True).pre.sum()
+
+    pre = _by_hand()[1]
+    grads = jax.grad(loss)(_params())
+    np.testing.assert_allclose(
+        grads["w_enc"], (X - PARAMS["b_dec"]).T @ (pre != 0), rtol=1e-4, atol=1e-4
+    )
+    expected = -((pre != 0) @ PARAMS["w_enc"].T).sum(axis=0)
+    np.testing.assert_allclose(grads["b_dec"], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_load_is_balanced_by_the_formula():
     p, sent = _by_hand()[0], np.zeros((BATCH, N))
     sent[np.arange(BATCH), p.argmax(axis=1)] = 1
