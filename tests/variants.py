@@ -20,6 +20,12 @@ MODELS = {
         dict(weights="uniform", output="sigmoid", pre_bias=False, bias="mean"),
         2 * 8 * 32 + 32 + 8,
     ),
+    "matching_pursuit": ("matching_pursuit", dict(k=4), 8 * 32 + 8),
+    "gated": ("gated", {}, 2 * 8 * 32 + 3 * 32 + 8),
+    "lista": ("lista", dict(learn_eta=True), 2 * 8 * 32 + 32 + 8 + 1),
+    "switch": ("switch", dict(experts=4, k=4), 2 * 8 * 32 + 8 + 8 * 4 + 8),
+    "kron": ("kron", dict(heads=2, m=4), 8 * 2 * (4 + 4) + 32 * 8 + 8),
+    "archetypal": ("archetypal", dict(points=16), 8 * 32 + 32 + 32 * (16 + 8) + 1 + 8),
     "mlp": ("mlp", {}, 2 * 8 * 32 + 32 + 8),
     "mlp_deep": (
         "mlp",
@@ -81,13 +87,18 @@ ACTIVATIONS: dict[str, tuple[str, dict]] = {
     "jumprelu": ("jumprelu", dict(start=0.1, bandwidth=0.5)),
     "jumprelu_to_input": ("jumprelu", dict(start=0.1, bandwidth=0.5, to_input=True)),
     "lifetime": ("lifetime", dict(share=0.25)),
+    "prolu_relu": ("prolu", dict(gradient="relu")),
+    "prolu_ste": ("prolu", dict(gradient="ste")),
     "topk": ("topk", dict(k=8, form="dense")),
     "topk_sparse": ("topk", dict(k=8, form="sparse")),
 }
 # What an example of D_IN numbers is, if no 2 x 4 picture.
 GRIDS: dict[str, tuple[int, ...]] = {"recurrent": (4, 2)}
 # Terms without which a parameter is moved by nothing.
-TERMS: dict[str, tuple[str, ...]] = {"vq": ("codebook", "commitment")}
+TERMS: dict[str, tuple[str, ...]] = {
+    "gated": ("gate_l1", "gate_reconstruction"),
+    "vq": ("codebook", "commitment"),
+}
 
 
 def module(variant: str) -> ModuleType:
@@ -110,7 +121,7 @@ def model(variant: str, activation: str | None):
 
 def size(variant: str, activation: str | None) -> int:
     """Returns the number of parameters."""
-    thresholds = D_SAE if (activation or "").startswith("jumprelu") else 0
+    thresholds = D_SAE if (activation or "").startswith(("jumprelu", "prolu")) else 0
     return MODELS[variant][2] + thresholds
 
 

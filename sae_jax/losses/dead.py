@@ -8,6 +8,8 @@ from jaxtyping import Array, Float
 from sae_jax import types
 from sae_jax.ops import select, sparse
 
+_MOST = 20.0  # Of a pre-activation that exp is taken of.
+
 
 def auxk(
     params: types.PyTree,
@@ -54,6 +56,37 @@ def auxk(
 
     helped = context.dead.any() & (spread > 0)
     return lax.cond(helped, with_dead, without, w_dec, output.pre)
+
+
+def ghost(
+    params: types.PyTree, batch: types.Batch, output: types.Output, context: types.Context
+) -> Float[Array, " batch"]:
+    """Returns a number as large as the squared error, by which dead latents learn what is left.
+
+      e     = target - x_hat, without a gradient
+      e_hat = s sum_j exp(pre_j) d_j over dead latents, s such that ||e_hat|| = ||e|| / 2
+      term  = ||e - e_hat||^2 ||e||^2 / ||e - e_hat||^2, of which s and the quotient are constants
+
+    Ghost gradients (Jermyn & Templeton, Circuits Updates, January 2024), which their authors gave
+    up within months: here for comparison with `auxk`. 0 while no latent is dead.
+
+    Args:
+      params: `w_dec` is read.
+      batch: target and mask are read.
+      output: reconstruction and pre-activations are read.
+      context: which latents are dead.
+    """
+    error = lax.stop_gradient(batch.target - output.x_hat) * types.mask(batch)[:, None]
+    tiny = 1e-6
+    # Dead latents are far below 0, where exp has a slope and ReLU has none; above 0 it explodes.
+    pre = jnp.minimum(sparse.all_of(output.pre), _MOST)
+    found = jnp.where(context.dead[None], jnp.exp(pre), 0.0) @ params["w_dec"]
+    size = jnp.sqrt((error**2).sum(axis=-1))
+    length = jnp.sqrt((lax.stop_gradient(found) ** 2).sum(axis=-1))
+    found = found * (size / (2 * length + tiny))[:, None]
+    missed = ((error - found) ** 2).sum(axis=-1)
+    same = size**2 / (lax.stop_gradient(missed) + tiny)
+    return jnp.where(context.dead.any(), same * missed, 0.0)
 
 
 def _of_dead(

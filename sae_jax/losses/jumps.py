@@ -68,6 +68,38 @@ def l0_target(
     return jnp.broadcast_to((mean / target - 1) ** 2, mask.shape)
 
 
+def frequency(
+    params: types.PyTree,
+    batch: types.Batch,
+    output: types.Output,
+    context: types.Context,
+    *,
+    limit: float = 0.1,
+    bandwidth: float = 0.001,
+    to_input: bool = False,
+) -> Float[Array, " batch"]:
+    """Returns `sum_i max(share_i - limit, 0)`, the same number for every example.
+
+    share_i is the share of the batch in which latent i is active: latents that are active in more
+    than `limit` of it cost what they exceed it by. Gemma Scope 2 (McDougall et al. 2025) trains
+    with a penalty on such latents beside `l0_target`; this form of it is the simplest.
+
+    Args:
+      params: the thresholds are read.
+      batch: for the mask.
+      output: its pre-activations are read.
+      context: not read.
+      limit: how large a share costs nothing, from 0 to 1.
+      bandwidth: of the kernel that estimates gradients.
+      to_input: whether pre-activations have a gradient too.
+    """
+    del context
+    mask = types.mask(batch)
+    above = threshold.step(sparse.all_of(output.pre), _thresholds(params), bandwidth, to_input)
+    share = (above * mask[:, None]).sum(axis=0) / mask.sum()
+    return jnp.broadcast_to(jax.nn.relu(share - limit).sum(), mask.shape)
+
+
 def tanh(
     params: types.PyTree,
     batch: types.Batch,

@@ -7,7 +7,9 @@ running threshold) is its `stats`. The file's `LATENT_AXES` names the axis that 
 each parameter that has one. What a model must know of its data, it has as a field: `d_in`, numbers
 in an example; `d_out`, numbers in a reconstruction, if it can give others than it takes; `grid`,
 what an example, reshaped, is. If its decoder needs nothing but codes, it has a method
-`decode(codes) -> x_hat`, in its own scale too: then that half can be exported by itself.
+`decode(codes) -> x_hat`, in its own scale too: then that half can be exported by itself. If the
+rows of its dictionary are made of other parameters than `w_dec`, it has a method
+`dictionary() -> [d_sae, d_in]`, and metrics find them as `w_dec` all the same.
 """
 
 from collections.abc import Callable
@@ -46,6 +48,14 @@ def bind(
         return model.apply({"params": params, "stats": stats}, *args, method=method)
 
     return types.Bound(encode, call)
+
+
+def with_dictionary(model: nn.Module, params: Params, stats: Stats) -> Params:
+    """Returns the parameters, with the rows that the model makes as `w_dec` if it makes them."""
+    if not hasattr(model, "dictionary"):
+        return params
+    rows = model.apply({"params": params, "stats": stats}, method="dictionary")
+    return {**params, "w_dec": rows}
 
 
 def supply(function: Callable[..., Any], model: types.Bound) -> Callable[..., Any]:

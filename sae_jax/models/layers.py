@@ -1,6 +1,6 @@
-"""What architectures are made of: linear layers, non-linearities by name, and checks of fields."""
+"""What architectures are made of: layers, initialisers, non-linearities, and checks of fields."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from flax import linen as nn
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from sae_jax import types
-from sae_jax.ops import sparse
+from sae_jax.ops import geometry, sparse
 
 NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "elu": jax.nn.elu,
@@ -24,15 +24,21 @@ RECTIFIERS = ("elu", "gelu", "relu", "silu")
 
 
 def activate(
-    activation: nn.Module, pre: types.Pre, context: types.Context
+    activation: nn.Module, pre: jax.Array | types.Pre, context: types.Context
 ) -> jax.Array | types.Codes:
     """Returns codes `[batch, d_sae]`, sparse ones if the activation can choose few latents."""
+    everything = sparse.all_of(pre)
     choose: Any = getattr(activation, "choose", lambda pre, context: None)
-    indices = choose(pre.dense, context)
+    indices = choose(everything, context)
     if indices is None:
-        return activation(pre.dense, context)
+        return activation(everything, context)
     kept: Any = activation.value
-    return types.Codes(kept(sparse.take(pre, indices)), indices, pre.dense.shape[-1])
+    return types.Codes(kept(sparse.take(pre, indices)), indices, everything.shape[-1])
+
+
+def decode(params: Mapping[str, Any], codes: jax.Array | types.Codes) -> jax.Array:
+    """Returns `codes w_dec + b_dec`, `[batch, d_in]`."""
+    return sparse.product(codes, params["w_dec"]) + params["b_dec"][None]
 
 
 class Linear(nn.Module):
@@ -64,6 +70,27 @@ def initializer(nonlinearity: str) -> Any:
     if nonlinearity in RECTIFIERS:
         return nn.initializers.he_normal()
     return nn.initializers.glorot_uniform()
+
+
+def directions(norm: float) -> Callable[[jax.Array, tuple[int, int]], jax.Array]:
+    """Returns what makes rows `[d_sae, d_in]` in random directions, of norm `norm`."""
+    return lambda key, shape: norm * geometry.unit_rows(jax.random.normal(key, shape))
+
+
+def transposed(key: jax.Array, w_dec: jax.Array) -> jax.Array:
+    """Returns `w_enc` `[d_in, d_sae]` that starts as a copy of the decoder."""
+    del key
+    return jnp.array(w_dec.T, copy=True)
+
+
+def centre(bias: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Returns what makes `b_dec` `[d_in]` of a batch: "zeros", or the "mean" of its examples."""
+
+    def make(key: jax.Array, x: jax.Array) -> jax.Array:
+        del key
+        return x.mean(axis=0) if bias == "mean" else jnp.zeros(x.shape[1], x.dtype)
+
+    return make
 
 
 def mean_logit(x: jax.Array, smallest: float = 1e-3) -> jax.Array:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from sae_jax import types
 from sae_jax.models import layers
-from sae_jax.ops import geometry, linear, sparse
+from sae_jax.ops import linear, sparse
 
 LATENT_AXES = {"w_enc": 1, "b_enc": 0, "w_dec": 0, "threshold": 0}
 
@@ -32,6 +32,7 @@ class SparseAutoencoder(nn.Module):
       activation: pre-activations to codes, a module of `sae_jax.activations`.
       tied: whether `w_enc` is the transpose of `w_dec` for good. Untied, it starts as a copy of it.
       pre_bias: whether the encoder sees `x - b_dec` instead of `x`.
+      encoder_bias: whether there is a `b_enc`, or 0 in its place.
       output: what the decoder ends in.
       weights: how `w_dec` starts. "directions": rows in random directions, of norm `decoder_norm`;
         "uniform": from +-sqrt(6 / (d_in + d_sae + 1)), encoder and decoder apart (Ng 2011).
@@ -44,6 +45,7 @@ class SparseAutoencoder(nn.Module):
     activation: nn.Module
     tied: bool = False
     pre_bias: bool = True
+    encoder_bias: bool = True
     output: Literal["identity", "sigmoid"] = "identity"
     weights: Literal["directions", "uniform"] = "directions"
     decoder_norm: float = 1.0
@@ -51,23 +53,20 @@ class SparseAutoencoder(nn.Module):
 
     def __post_init__(self) -> None:
         """Refuses sizes that cannot be and words that name no choice."""
-        if self.d_sae < 1:
-            raise ValueError(f"d_sae={self.d_sae}: it must be 1 or more")
-        for field, choices in (
-            ("output", ("identity", "sigmoid")),
-            ("weights", ("directions", "uniform")),
-            ("bias", ("zeros", "mean")),
-        ):
-            if getattr(self, field) not in choices:
-                raise ValueError(f'{field}="{getattr(self, field)}": choose from {choices}')
+        layers.check_sizes(d_sae=self.d_sae)
+        layers.check_choice("output", self.output, ("identity", "sigmoid"))
+        layers.check_choice("weights", self.weights, ("directions", "uniform"))
+        layers.check_choice("bias", self.bias, ("zeros", "mean"))
         super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch d_in"], context: types.Context) -> types.Output:
         """Returns reconstruction, codes and pre-activations of a batch."""
         w_dec = self.param("w_dec", self._rows, (self.d_sae, self.d_in))
-        b_enc = self.param("b_enc", nn.initializers.zeros, (self.d_sae,))
-        b_dec = self.param("b_dec", self._centre, x)
+        b_enc = jnp.zeros(self.d_sae, x.dtype)
+        if self.encoder_bias:
+            b_enc = self.param("b_enc", nn.initializers.zeros, (self.d_sae,))
+        b_dec = self.param("b_dec", layers.centre(self.bias), x)
         w_enc = w_dec.T if self.tied else self.param("w_enc", self._encoder, w_dec)
         centre = b_dec if self.pre_bias else jnp.zeros_like(b_dec)
         known = types.Pre(linear.encode(x, centre, w_enc, b_enc), x, centre, w_enc, b_enc)
@@ -88,16 +87,12 @@ class SparseAutoencoder(nn.Module):
         if self.weights == "uniform":
             bound = (6 / (self.d_in + self.d_sae + 1)) ** 0.5
             return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
-        return self.decoder_norm * geometry.unit_rows(jax.random.normal(key, shape))
+        return layers.directions(self.decoder_norm)(key, shape)
 
     def _encoder(self, key: Array, w_dec: Array) -> Array:
         if self.weights == "uniform":
             return self._rows(key, (self.d_in, self.d_sae))
-        return jnp.array(w_dec.T, copy=True)
-
-    def _centre(self, key: Array, x: Array) -> Array:
-        del key
-        return x.mean(axis=0) if self.bias == "mean" else jnp.zeros((self.d_in,), x.dtype)
+        return layers.transposed(key, w_dec)
 
 
 Model = SparseAutoencoder

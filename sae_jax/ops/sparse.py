@@ -100,44 +100,99 @@ def _decode_backward(residuals: tuple, g: Array) -> tuple[Array, None, Array]:
 decode.defvjp(_decode_forward, _decode_backward)
 
 
+@jax.custom_vjp
+def prefix_error(
+    left: Float[Array, "batch d"],
+    values: Float[Array, "batch k"],
+    indices: Int[Array, "batch k"],
+    w_dec: Float[Array, "d_sae d"],
+) -> Float[Array, " batch"]:
+    """Returns the mean over j, from 1 to k, of `||left - sum_{i <= j} values_i w_dec_i||^2`.
+
+    One decoding serves all j, and a backward pass undoes it instead of remembering each.
+
+    Args:
+      left: what no latent has explained yet.
+      values: codes in the order in which they are added.
+      indices: which latents they are.
+      w_dec: the decoder's rows.
+    """
+    return _prefix_error_forward(left, values, indices, w_dec)[0]
+
+
+def _prefix_error_forward(
+    left: Array, values: Array, indices: Array, w_dec: Array
+) -> tuple[Array, tuple]:
+    def add(carry: tuple, latent: tuple[Array, Array]) -> tuple[tuple, None]:
+        (left, total), (value, index) = carry, latent
+        left = left - value[:, None] * w_dec[index]
+        return (left, total + (left**2).sum(axis=1)), None
+
+    start = (left, jnp.zeros(len(left), left.dtype))
+    (left, total), _ = lax.scan(add, start, (values.T, indices.T))
+    return total / values.shape[1], (left, values, indices, w_dec)
+
+
+def _prefix_error_backward(residuals: tuple, g: Array) -> tuple:
+    left, values, indices, w_dec = residuals
+    scale = (2 * g / values.shape[1])[:, None]
+
+    def undo(carry: tuple, latent: tuple[Array, Array]) -> tuple[tuple, Array]:
+        (left, later, slope), (value, index) = carry, latent
+        rows = w_dec[index]
+        later = later + scale * left  # Of this prefix and of all that are longer.
+        slope = slope.at[index].add(-value[:, None] * later)
+        return (left + value[:, None] * rows, later, slope), -(later * rows).sum(axis=1)
+
+    start = (left, jnp.zeros_like(left), jnp.zeros_like(w_dec))
+    (_, later, slope), to_values = lax.scan(undo, start, (values.T, indices.T), reverse=True)
+    return later, to_values.T, None, slope
+
+
+prefix_error.defvjp(_prefix_error_forward, _prefix_error_backward)
+
+
 def take(pre: Array | types.Pre, indices: Int[Array, "batch k"]) -> Float[Array, "batch k"]:
     """Returns the pre-activations at `indices`, whose gradient reaches only their own weights."""
     if not isinstance(pre, types.Pre):
         return jnp.take_along_axis(pre, indices, axis=1)
-    known = lax.stop_gradient(pre.dense)
-    return _take(known, indices, pre.x, pre.centre, pre.w_enc, pre.b_enc)
+    values = jnp.take_along_axis(lax.stop_gradient(pre.dense), indices, axis=1)
+    return known(values, indices, pre.x, pre.centre, pre.w_enc, pre.b_enc)
 
 
 @jax.custom_vjp
-def _take(
-    dense: Float[Array, "batch d_sae"],
+def known(
+    values: Float[Array, "batch k"],
     indices: Int[Array, "batch k"],
     x: Float[Array, "batch d_in"],
     centre: Float[Array, " d_in"],
     w_enc: Float[Array, "d_in d_sae"],
     b_enc: Float[Array, " d_sae"],
 ) -> Float[Array, "batch k"]:
-    """Returns `dense[b, i] = (x_b - centre) w_enc[:, i] + b_enc[i]`, as known already."""
-    del x, centre, w_enc, b_enc
-    return jnp.take_along_axis(dense, indices, axis=1)
+    """Returns `values`, which are `(x_b - centre) w_enc[:, i] + b_enc[i]` at `indices` already.
+
+    The gradient is that of this formula; none reaches `values`.
+    """
+    del indices, x, centre, w_enc, b_enc
+    return values
 
 
-def _take_forward(
-    dense: Array, indices: Array, x: Array, centre: Array, w_enc: Array, b_enc: Array
+def _known_forward(
+    values: Array, indices: Array, x: Array, centre: Array, w_enc: Array, b_enc: Array
 ) -> tuple[Array, tuple]:
-    values = _take(dense, indices, x, centre, w_enc, b_enc)
-    return values, (dense, indices, x - centre[None], w_enc)
+    del b_enc
+    return values, (indices, x - centre[None], w_enc)
 
 
-def _take_backward(residuals: tuple, g: Array) -> tuple:
-    dense, indices, centred, w_enc = residuals
+def _known_backward(residuals: tuple, g: Array) -> tuple:
+    indices, centred, w_enc = residuals
     total = jnp.zeros(w_enc.shape[1], g.dtype).at[indices].add(g)
     by_row = decode(g, indices, w_enc.T)  # Of x: left out by the compiler, as nobody asks for it.
     slope = _scatter(g, indices, centred, w_enc.shape[1]).T
-    return jnp.zeros_like(dense), None, by_row, -(w_enc @ total), slope, total
+    return jnp.zeros_like(g), None, by_row, -(w_enc @ total), slope, total
 
 
-_take.defvjp(_take_forward, _take_backward)
+known.defvjp(_known_forward, _known_backward)
 
 
 def _products(g: Array, indices: Array, rows: Array) -> Array:

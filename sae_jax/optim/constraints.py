@@ -5,7 +5,7 @@ A constraint is the last link of the optimiser's chain (as `optax.keep_params_no
 activation learns stay at 0 or above.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -53,10 +53,9 @@ def _of_rows(
     def project(params: Params) -> Params:
         if enter is not None:
             params = {**params, "w_dec": enter(params["w_dec"])}
-        if _has_thresholds(params):
-            learned = params["activation"]
+        for name, learned in _with_thresholds(params):
             positive = jnp.maximum(learned["threshold"], 0)
-            params = {**params, "activation": {**learned, "threshold": positive}}
+            params = {**params, name: {**learned, "threshold": positive}}
         return params
 
     def update(
@@ -68,11 +67,10 @@ def _of_rows(
             rows = params["w_dec"]
             moved = enter(rows + turn(updates["w_dec"], rows))
             updates = {**updates, "w_dec": moved - rows}
-        if _has_thresholds(params):
+        for name, learned in _with_thresholds(params):
             # Nothing below 0 can be reached by a move of at least minus the threshold.
-            moves, learned = updates["activation"], params["activation"]
-            upward = jnp.maximum(moves["threshold"], -learned["threshold"])
-            updates = {**updates, "activation": {**moves, "threshold": upward}}
+            upward = jnp.maximum(updates[name]["threshold"], -learned["threshold"])
+            updates = {**updates, name: {**updates[name], "threshold": upward}}
         return updates, state
 
     def init(params: Params) -> optax.EmptyState:
@@ -82,5 +80,7 @@ def _of_rows(
     return Constraint(project, optax.GradientTransformation(init, update))
 
 
-def _has_thresholds(params: Params) -> bool:
-    return "threshold" in params.get("activation", {})
+def _with_thresholds(params: Params) -> list[tuple[str, Params]]:
+    """Returns name and parameters of each activation that learns thresholds."""
+    groups = [(name, group) for name, group in params.items() if isinstance(group, Mapping)]
+    return [(name, dict(group)) for name, group in groups if "threshold" in group]

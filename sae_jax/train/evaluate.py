@@ -137,8 +137,11 @@ class Evaluator:
     def _prepared(self, evaluation: Evaluation, state: step.State) -> dict[str, Any]:
         """Returns what metrics compute once, by the metric's name."""
         asking = {name: m.prepare for name, m in evaluation.metrics.items() if m.prepare}
-        params = self.gathered(state.params) if asking else None
-        return {name: prepare(params, evaluation.data) for name, prepare in asking.items()}
+        if not asking:
+            return {}
+        params = models.with_dictionary(self._method.model, state.params, state.stats)
+        gathered = self.gathered(params)
+        return {name: prepare(gathered, evaluation.data) for name, prepare in asking.items()}
 
     def _program(self, evaluation: Evaluation) -> Callable[..., Any]:
         def sums(

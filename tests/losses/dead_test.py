@@ -93,3 +93,52 @@ def test_it_is_zero_and_finite_where_there_is_nothing_to_do(case):
     value, grads = jax.value_and_grad(lambda params: _term(params, k=K, **given).sum())(PARAMS)
     assert value == 0
     jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, 0), grads)
+
+
+def _ghost(params=PARAMS, is_dead=DEAD, x_hat=X_HAT):
+    pre = jnp.asarray(X @ W_ENC, jnp.float32) + params["b_enc"][None]
+    output = types.Output(x_hat=jnp.asarray(x_hat, jnp.float32), codes=pre, pre=pre)
+    context = types.Context(
+        jnp.zeros((), jnp.int32), jax.random.key(0), jnp.asarray(is_dead), train=True
+    )
+    return dead.ghost(params, BATCHED, output, context)
+
+
+def test_a_ghost_is_as_large_as_the_error():
+    found = np.asarray(_ghost())
+    np.testing.assert_allclose(found[:5], ((X - X_HAT) ** 2).sum(axis=1)[:5], rtol=1e-4)
+    assert found[5] == 0
+
+
+def test_a_ghost_gives_dead_latents_the_gradient_of_the_formula():
+    """In float64 by finite differences of `||e - s exp(pre) w_dec||^2`, s and the scale held."""
+    error = (X - X_HAT) * MASK[:, None]
+
+    def found_by(w_dec, b_enc):
+        return (np.exp(X @ W_ENC + b_enc) * DEAD) @ w_dec
+
+    start = found_by(W_DEC, B_ENC)
+    s = np.linalg.norm(error, axis=1) / (2 * np.linalg.norm(start, axis=1))
+    missed = ((error - s[:, None] * start) ** 2).sum(axis=1)
+    scale = (error**2).sum(axis=1) / (missed + 1e-6)
+
+    def by_hand(w_dec, b_enc):
+        return (scale * ((error - s[:, None] * found_by(w_dec, b_enc)) ** 2).sum(axis=1)).sum()
+
+    grads = jax.grad(lambda params: _ghost(params).sum())(PARAMS)
+    for name, place in (("w_dec", (1, 2)), ("w_dec", (0, 1)), ("b_enc", (4,)), ("b_enc", (2,))):
+        given = {"w_dec": W_DEC, "b_enc": B_ENC}
+        nudge = np.zeros_like(given[name])
+        nudge[place] = 1e-6
+        up, down = (by_hand(**{**given, name: given[name] + sign * nudge}) for sign in (1, -1))
+        np.testing.assert_allclose(grads[name][place], (up - down) / 2e-6, rtol=1e-3, atol=1e-5)
+        assert (grads[name][place] != 0) == DEAD[place[0]]
+    np.testing.assert_array_equal(grads["b_dec"], 0)
+
+
+@pytest.mark.parametrize("case", ["none is dead", "nothing is left over"])
+def test_a_ghost_is_zero_and_finite_where_there_is_nothing_to_do(case):
+    given = dict(is_dead=np.zeros(D_SAE, bool)) if case == "none is dead" else dict(x_hat=X)
+    value, grads = jax.value_and_grad(lambda params: _ghost(params, **given).sum())(PARAMS)
+    assert value == 0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))

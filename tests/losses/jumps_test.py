@@ -62,3 +62,22 @@ def test_pre_activations_below_their_threshold_cost_what_they_lack():
 def test_a_model_without_thresholds_is_refused():
     with pytest.raises(errors.UserError, match="none are learned"):
         _call(jumps.l0, {"w_dec": PARAMS["w_dec"]})
+
+
+def test_latents_that_are_active_too_often_cost_what_they_exceed_the_limit_by():
+    share = (PRE > THETA)[:4].mean(axis=0)
+    expected = np.maximum(share - 0.3, 0).sum()
+    assert expected > 0
+    np.testing.assert_allclose(_call(jumps.frequency, limit=0.3), [expected] * 6, rtol=1e-5)
+
+
+def test_only_their_thresholds_rise():
+    def loss(theta):
+        params = {**PARAMS, "activation": {"threshold": theta}}
+        return _call(jumps.frequency, params, limit=0.3, bandwidth=1.0).mean()
+
+    slope = np.asarray(jax.grad(loss)(jnp.asarray(THETA)))
+    often = (PRE > THETA)[:4].mean(axis=0) > 0.3
+    near = (np.abs(PRE - THETA) < 0.5)[:4].mean(axis=0)
+    np.testing.assert_allclose(slope, -near * often, rtol=1e-5)
+    assert 0 < often.sum() < 4

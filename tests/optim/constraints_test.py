@@ -102,6 +102,18 @@ def test_thresholds_stay_at_zero_or_above(make):
     assert (np.asarray(after) >= 0).all()
 
 
+def test_thresholds_of_every_activation_stay_at_zero_or_above():
+    constraint = constraints.none()
+    params = {"activation": {"threshold": jnp.ones(2)}, "activation_0": {"threshold": -jnp.ones(2)}}
+    params = constraint.project(params)
+    np.testing.assert_array_equal(params["activation_0"]["threshold"], [0, 0])
+    moves = jax.tree.map(lambda leaf: leaf - 1.5, params)
+    got, _ = constraint.link.update(moves, constraint.link.init(params), params)
+    after = optax.apply_updates(params, got)
+    np.testing.assert_array_equal(after["activation"]["threshold"], [0.5, 0.5])
+    np.testing.assert_array_equal(after["activation_0"]["threshold"], [0, 0])
+
+
 def test_none_changes_nothing():
     constraint = constraints.none()
     params, moves = _params(), _params(1)

@@ -10,7 +10,7 @@ from sae_jax import types
 from sae_jax.activations import relu
 from sae_jax.data import base
 from sae_jax.metrics import density, fvu, l0, mse
-from sae_jax.models import sae
+from sae_jax.models import archetypal, sae
 from sae_jax.ops import normalise
 from sae_jax.optim import optimizers
 from sae_jax.train import evaluate, step
@@ -189,3 +189,21 @@ def test_what_a_metric_prepares_it_gets_once_of_the_parameters_and_the_data():
     expected = np.linalg.norm(state.params["w_dec"])
     assert evaluate.finish(evaluation, totals)["norm"] == pytest.approx(expected, rel=1e-5)
     assert len(calls) == 1
+
+
+def test_a_dictionary_that_is_no_parameter_is_prepared_as_one():
+    model = archetypal.Model(8, 16, relu.Activation(), points=4)
+    method = dataclasses.replace(_method(), model=model)
+    state, shapes = _state(method), []
+
+    def prepare(params, data):
+        shapes.append(params["w_dec"].shape)
+        return {}
+
+    def sums(batch, output, reference, prepared):
+        return {"rows": types.mask(batch).sum()}
+
+    metric = evaluate.Metric(sums, lambda totals: totals, prepare)
+    evaluation = evaluate.Evaluation(_data(), {"rows": metric}, 16)
+    evaluate.Evaluator(method, _mesh()).totals("test", evaluation, state)
+    assert shapes == [(16, 8)]

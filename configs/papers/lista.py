@@ -1,0 +1,46 @@
+r"""One step of LISTA before the codes are chosen: the encoder sees what it has left over.
+
+python -m experiments.main --config=configs/papers/lista.py
+python -m launch.local --config=configs/papers/lista.py --sweep=steps
+
+Gregor & LeCun 2010, and for sparse autoencoders one step of eta 0.3 before BatchTopK (Chanin 2026,
+on SynthSAEBench, where it finds more features than a linear encoder does). Here on the world
+`sparse_but_wrong` with its other settings; as its features are orthogonal, a linear encoder at the
+true L0 can do without, and a difference is to be looked for at another.
+"""
+
+import ml_collections
+
+from configs.papers import sparse_but_wrong
+from sae_jax import sweep
+
+VARIANTS = ("", "debug", "learned")
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    """Returns the config; `arg` is "", "debug" for a few steps of it, or "learned" for eta too."""
+    if arg not in VARIANTS:
+        raise ValueError(f'lista has no variant "{arg}": it has debug, learned')
+    config = sparse_but_wrong.get_config("debug" if arg == "debug" else "")
+    config.model = ml_collections.ConfigDict(
+        dict(
+            name="lista",
+            d_sae=50,
+            activation=dict(name="batch_topk", k=11.0),
+            steps=1,
+            eta=0.3,
+            learn_eta=arg == "learned",
+            decoder_norm=0.1,
+        )
+    )
+    return config
+
+
+def steps() -> sweep.Sweep:
+    """How often the residual is encoded."""
+    return sweep.grid("model.steps", 1, 2, 4)
+
+
+def seeds() -> sweep.Sweep:
+    """Three seeds of the config as it is."""
+    return sweep.grid("seed", 0, 1, 2)

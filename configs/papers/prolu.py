@@ -1,0 +1,47 @@
+r"""ProLU: a bias that decides whether a latent is active, and not how much.
+
+python -m experiments.main --config=configs/papers/prolu.py
+python -m experiments.main --config=configs/papers/prolu.py:relu
+python -m launch.local --config=configs/papers/prolu.py --sweep=weight
+
+Taggart 2024 ("ProLU: A Nonlinearity for Sparse Autoencoders"): squared error and L1, the biases
+moved by one of two synthetic gradients. Published for language models: at equal L0 lower errors
+than ReLU with L1. Here on the world `sparse_but_wrong` with rows of norm 1; the encoder that it is
+compared with is `gated.py:l1`.
+"""
+
+import ml_collections
+
+from configs.papers import sparse_but_wrong
+from sae_jax import sweep
+
+VARIANTS = ("", "debug", "relu")
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    """Returns the config; `arg` is "", "debug" for a few steps, or "relu" for ReLU's gradients."""
+    if arg not in VARIANTS:
+        raise ValueError(f'prolu has no variant "{arg}": it has debug, relu')
+    config = sparse_but_wrong.get_config("debug" if arg == "debug" else "")
+    gradient = "relu" if arg == "relu" else "ste"
+    config.model = ml_collections.ConfigDict(
+        dict(
+            name="sae",
+            d_sae=50,
+            activation=dict(name="prolu", gradient=gradient),
+            encoder_bias=False,
+        )
+    )
+    config.loss.l1 = dict(name="warmup", value=0.3, warmup=0.05)
+    config.optim.constraint = "unit_norm"
+    return config
+
+
+def weight() -> sweep.Sweep:
+    """Sparsity against reconstruction: five weights of the L1 term."""
+    return sweep.grid("loss.l1.value", 0.1, 0.2, 0.3, 0.5, 0.8)
+
+
+def seeds() -> sweep.Sweep:
+    """Three seeds of the config as it is."""
+    return sweep.grid("seed", 0, 1, 2)

@@ -1,0 +1,83 @@
+"""Reconstructions from more or fewer latents than the model keeps, so that k may change later."""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from sae_jax import types
+from sae_jax.ops import select, sparse
+
+
+def multi_topk(
+    params: types.PyTree,
+    batch: types.Batch,
+    output: types.Output,
+    context: types.Context,
+    *,
+    k: int = 128,
+    relu: bool = True,
+) -> Float[Array, " batch"]:
+    """Returns the squared error from the k largest pre-activations of each example, summed over d.
+
+    Multi-TopK (Gao et al. 2024, arXiv 2406.04093): beside the error of TopK with k latents, that
+    with 4 k of them, of weight 1/8, so that one dictionary serves several k.
+
+    Args:
+      params: `w_dec` and `b_dec` are read.
+      batch: the target is read.
+      output: its pre-activations are read.
+      context: not read.
+      k: how many are kept, at most all.
+      relu: whether a kept one that is negative becomes 0.
+    """
+    del context
+    w_dec, pre = params["w_dec"], output.pre
+    k = min(k, w_dec.shape[0])
+    act = jax.nn.relu if relu else lambda x: x
+    everything = sparse.all_of(pre)
+    if sparse.pays(k, w_dec.shape[0]):
+        indices = lax.top_k(lax.stop_gradient(everything), k)[1]
+        x_hat = sparse.decode(act(sparse.take(pre, indices)), indices, w_dec)
+    else:
+        kept = select.largest(everything, jnp.asarray(k, jnp.int32), axis=1)
+        x_hat = jnp.where(kept, act(everything), 0.0) @ w_dec
+    return ((batch.target - x_hat - params["b_dec"][None]) ** 2).sum(axis=-1)
+
+
+def hierarchical_topk(
+    params: types.PyTree,
+    batch: types.Batch,
+    output: types.Output,
+    context: types.Context,
+    *,
+    k: int = 32,
+) -> Float[Array, " batch"]:
+    """Returns the mean over j, from 1 to k, of the squared error from the j largest codes alone.
+
+    `1/k sum_j ||target - b_dec - sum_{i in top j} f_i d_i||^2`, summed over d (HierarchicalTopK,
+    arXiv 2505.24473). Use it in the place of `mse_sum`, with a TopK that keeps k.
+
+    Args:
+      params: `w_dec` and `b_dec` are read.
+      batch: the target is read.
+      output: its codes are read.
+      context: not read.
+      k: the largest budget; at most as many as there are codes.
+    """
+    del context
+    values, indices = _largest(output.codes, k)
+    left = batch.target - params["b_dec"][None]
+    return sparse.prefix_error(left, values, indices, params["w_dec"])
+
+
+def _largest(
+    codes: Array | types.Codes, k: int
+) -> tuple[Float[Array, "batch k"], Int[Array, "batch k"]]:
+    """Returns the k largest codes of each example, falling, and which latents they are."""
+    numbers = sparse.values(codes)
+    places = lax.top_k(lax.stop_gradient(numbers), min(k, numbers.shape[1]))[1]
+    values = jnp.take_along_axis(numbers, places, axis=1)
+    if isinstance(codes, types.Codes):
+        places = jnp.take_along_axis(codes.indices, places, axis=1)
+    return values, places
