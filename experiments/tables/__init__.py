@@ -7,7 +7,7 @@ A file states `TITLE`, `COLUMNS` (what `measure` returns, and how the column's h
                                                  no config: a baseline that needs no training here
   draw(lines, figure)                            a plot of the finished table
 
-and, where a row has parts, `join(list of the numbers of its parts) -> numbers`.
+and, where a row has parts or instances, `join(list of the numbers of its runs) -> numbers`.
 
 `make` trains the runs that are missing, each by `experiments.main` in a folder of its own, measures
 those not measured yet, and writes `table.md`, `table.json` and `table.png`.
@@ -53,6 +53,8 @@ class Row:
       differs: how the run here is not what the paper did.
       parts: overrides besides, of runs that only together are one measurement: for each seed a run
         of each part.
+      instances: runs of each part that differ in nothing but their seeds and are one measurement
+        too: those of seed s have the seeds `instances s` and the next ones.
     """
 
     label: str
@@ -63,6 +65,7 @@ class Row:
     source: str = ""
     differs: str = ""
     parts: Sequence[Mapping[str, Any]] = ()
+    instances: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,13 +200,14 @@ def folder_of(row: Row, seed: int, root: Path = ROOT) -> Path:
 
 def _measured(name: str, module: Any, row: Row, seed: int, root: Path) -> Numbers:
     """Returns the numbers of one seed of a row, measured now or before."""
-    if not row.parts:
+    if not row.parts and row.instances == 1:
         return _measured_run(name, module, row, seed, root, _slug(row.label))
     found = []
-    for part in row.parts:
+    for part in row.parts or ({},):
         label = _slug(",".join([row.label, *(f"{key}={value}" for key, value in part.items())]))
         whole = dataclasses.replace(row, overrides={**row.overrides, **part}, parts=())
-        found.append(_measured_run(name, module, whole, seed, root, label))
+        for own in range(row.instances * seed, row.instances * (seed + 1)):
+            found.append(_measured_run(name, module, whole, own, root, label))
     return module.join(found)
 
 

@@ -1,6 +1,6 @@
 """Data whose features are known: examples are drawn on the device, as they are read.
 
-  x = sum_i codes_i features_i + bias,     codes = draw(key of the example)
+  x = sum_i codes_i features_i + bias + noise,     codes = draw(key of the example)
 
 An example is a function of (seed, split, its number): the same in whatever batch, on whatever
 device, and however many there are.
@@ -17,8 +17,10 @@ import numpy as np
 
 from sae_jax import errors, types
 from sae_jax.data import base
+from sae_jax.ops import sparse
 
 LONGEST = 2**31 - 1  # Numbers of examples are int32.
+Draw = Callable[[jax.Array], jax.Array | types.Codes]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,9 +32,13 @@ class World:
       start: number of the first example.
       length: examples.
       features: float32 `[n_features, d_in]`.
-      draw: from a typed PRNG key `[]` to the codes `[n_features]` of one example.
+      draw: from a typed PRNG key `[]` to the codes of one example: `[n_features]`, or `Codes` whose
+        values and indices are `[k]`, where few of many features are active.
       seed: of the codes, below 2**32.
       bias: float32 `[d_in]`.
+      noise: standard deviation of the normal noise on each number of an example.
+      parents: int `[n_features]`, the feature without which each is never active, -1 for none; or
+        None, where none has one.
       label: None; no example is of a class.
       resident: True; there is nothing to read.
     """
@@ -41,9 +47,11 @@ class World:
     start: int
     length: int
     features: np.ndarray
-    draw: Callable[[jax.Array], jax.Array]
+    draw: Draw
     seed: int
     bias: np.ndarray
+    noise: float = 0.0
+    parents: np.ndarray | None = None
     label: None = None
     resident: bool = True
 
@@ -77,7 +85,11 @@ class World:
         of_split = jax.random.fold_in(jax.random.key(self.seed), split)
         keys = jax.vmap(lambda number: jax.random.fold_in(of_split, number))(number)
         codes = jax.vmap(self.draw)(keys)
-        return types.Batch(x=codes @ source["features"] + source["bias"][None], truth=codes)
+        x = sparse.product(codes, source["features"]) + source["bias"][None]
+        if self.noise:
+            keys = jax.vmap(lambda key: jax.random.fold_in(key, zlib.crc32(b"noise")))(keys)
+            x += self.noise * jax.vmap(lambda key: jax.random.normal(key, x.shape[1:]))(keys)
+        return types.Batch(x=x, truth=sparse.dense(codes))
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns what tells this world from another: its features and its first examples."""
@@ -97,9 +109,11 @@ def load(
     split: str,
     counts: dict[str, int],
     features: np.ndarray,
-    draw: Callable[[jax.Array], jax.Array],
+    draw: Draw,
     seed: int,
     bias: np.ndarray | None = None,
+    noise: float = 0.0,
+    parents: np.ndarray | None = None,
 ) -> World:
     """Returns a split of a world.
 
@@ -111,6 +125,8 @@ def load(
       draw: the codes of one example from its key.
       seed: of the codes.
       bias: `[d_in]`; None: zeros.
+      noise: standard deviation of the normal noise on each number of an example.
+      parents: int `[n_features]`, -1 for a feature without one; None: none has one.
     """
     part, rows = base.parse_split(split)
     if part not in counts:
@@ -125,4 +141,6 @@ def load(
         draw=draw,
         seed=seed,
         bias=np.zeros(d_in, np.float32) if bias is None else np.asarray(bias, np.float32),
+        noise=noise,
+        parents=parents,
     )

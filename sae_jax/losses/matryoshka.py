@@ -10,12 +10,16 @@ leaving its part to later, more special ones (Bussmann et al. 2025, arXiv 2503.1
 from collections.abc import Sequence
 from typing import Literal
 
+import jax
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+import numpy as np
 
 from sae_jax import errors, types
-from sae_jax.ops import sparse
+from sae_jax.ops import geometry, schedule, sparse
+
+_BLOCKS = 32  # In which a dictionary is decoded where prefixes may end anywhere.
 
 
 def matryoshka(
@@ -56,6 +60,88 @@ def matryoshka(
         error += weight * ((batch.target - x_hat) ** 2).sum(axis=-1)
         start = end
     return error if total == "sum" else error / scale.sum()
+
+
+def matryoshka_random(
+    params: types.PyTree,
+    batch: types.Batch,
+    output: types.Output,
+    context: types.Context,
+    *,
+    prefixes: int = 5,
+    power: float = 0.5,
+    l1: schedule.Number = 0.0,
+) -> Float[Array, " batch"]:
+    """Returns the mean over random prefixes of their errors, each with an L1 term of its own.
+
+      ||target - x_hat^(m)||^2 + l1 sum_{i < m} |f_i| ||d_i||,    sums over d and over latents
+
+    (Nabeshima 2024.) One prefix is the whole dictionary; the others are drawn anew at each step,
+    no two alike, m with a probability that falls as `m^power - (m - 1)^power`: short prefixes are
+    the likeliest, and the first latents the most general.
+
+    Args:
+      params: `w_dec` and `b_dec` are read.
+      batch: the target is read.
+      output: its codes are read.
+      context: its key draws the prefixes, its step is read if `l1` is a schedule.
+      prefixes: how many, the whole dictionary among them.
+      power: of the probabilities, above 0 and below 1; at 1 all prefixes would be as likely.
+      l1: weight of the sparsity term, by that of the error; a number or a schedule.
+    """
+    w_dec = params["w_dec"]
+    ends = _random_ends(context.key, prefixes, power, w_dec.shape[0])
+    x_hats = params["b_dec"][None, None] + _decoded(output.codes, w_dec, ends)
+    error = ((batch.target[None] - x_hats) ** 2).sum(axis=-1).mean(axis=0)
+    # A latent is in so many prefixes: its part in the mean of their sparsity terms.
+    inside = (jnp.arange(w_dec.shape[0])[:, None] < ends[None]).mean(axis=1)
+    costs = sparse.of_latents(output.codes, inside * geometry.norms(w_dec)[:, 0])
+    size = (jnp.abs(sparse.values(output.codes)) * costs).sum(axis=-1)
+    return error + schedule.value(l1, context.step) * size
+
+
+def _random_ends(key: Array, prefixes: int, power: float, d_sae: int) -> Int[Array, " prefixes"]:
+    """Returns where random prefixes end, growing, the last at `d_sae`."""
+    if not 1 <= prefixes <= d_sae:
+        raise errors.UserError(
+            f"config.loss.matryoshka_random: prefixes={prefixes} of {d_sae} latents: there must be "
+            "1 at least, and no more than latents"
+        )
+    places = np.arange(1, d_sae)
+    falling = places**power - (places - 1) ** power
+    chosen = jax.random.choice(
+        jax.random.fold_in(key, 3), d_sae - 1, (prefixes - 1,), False, falling / falling.sum()
+    )
+    return jnp.append(jnp.sort(chosen) + 1, d_sae)
+
+
+def _decoded(
+    codes: Array | types.Codes, w_dec: Array, ends: Int[Array, " prefixes"]
+) -> Float[Array, "prefixes batch d"]:
+    """Returns `sum_{i < end} f_i d_i` for each end.
+
+    Dense codes are decoded once, in blocks of latents that are then summed; besides, each prefix
+    costs the block in which it ends. Sparse codes are decoded once for each prefix.
+    """
+    if isinstance(codes, types.Codes):
+        known: types.Codes = codes
+
+        def first(end: Array) -> Array:
+            kept = jnp.where(known.indices < end, known.values, 0.0)
+            return sparse.decode(kept, known.indices, w_dec)
+
+        return lax.map(first, ends)
+    size = -(-w_dec.shape[0] // _BLOCKS)
+    blocks = -(-w_dec.shape[0] // size)
+    short = blocks * size - w_dec.shape[0]
+    rows = jnp.pad(w_dec, ((0, short), (0, 0))).reshape(blocks, size, -1)
+    parts = jnp.pad(codes, ((0, 0), (0, short))).reshape(-1, blocks, size).swapaxes(0, 1)
+    whole = jnp.cumsum(jnp.einsum("kbi,kid->kbd", parts, rows), axis=0)
+    last, rest = (ends - 1) // size, (ends - 1) % size
+    # What a prefix leaves out of the block in which it ends.
+    beyond = jnp.arange(size)[None] > rest[:, None]
+    left_out = jnp.einsum("pbi,pid->pbd", parts[last] * beyond[:, None], rows[last])
+    return whole[last] - left_out
 
 
 def _part(codes: Array | types.Codes, w_dec: Array, start: int, end: int) -> Array:

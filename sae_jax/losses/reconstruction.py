@@ -45,6 +45,30 @@ def mse_normalised(
     return error / jnp.maximum(spread, jnp.finfo(spread.dtype).tiny)
 
 
+def mse_importance(
+    params: types.PyTree,
+    batch: types.Batch,
+    output: types.Output,
+    context: types.Context,
+    *,
+    decay: float = 0.9,
+) -> Float[Array, " batch"]:
+    """Returns `sum_i decay^i (x_i - x_hat_i)^2`: each number matters less than the one before.
+
+    (Elhage et al. 2022, "Toy Models of Superposition"; they average over i.)
+
+    Args:
+      params: not read.
+      batch: its target is read.
+      output: its reconstruction is read.
+      context: not read.
+      decay: importance of a number, by that of the one before.
+    """
+    del params, context
+    importance = decay ** jnp.arange(output.x_hat.shape[-1])
+    return (importance[None] * (batch.target - output.x_hat) ** 2).sum(axis=-1)
+
+
 def huber(
     params: types.PyTree,
     batch: types.Batch,

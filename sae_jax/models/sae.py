@@ -2,11 +2,12 @@
 
   pre   = (x - b_dec) w_enc + b_enc      without `pre_bias`: x w_enc + b_enc
   codes = activation(pre)
-  x_hat = codes w_dec + b_dec            squashed by a sigmoid with `output="sigmoid"`
+  x_hat = codes w_dec + b_dec            in a sigmoid or a ReLU, if `output` says so
 
 With a ReLU and an L1 term it is the sparse autoencoder of Bricken et al. 2023 ("Towards
 Monosemanticity"); with sigmoids and a KL term that of Ng 2011 (CS294A notes); with the identity and
-no sparsity term it is linear and its optimum spans the principal components (Baldi & Hornik 1989).
+no sparsity term it is linear and its optimum spans the principal components (Baldi & Hornik 1989);
+tied, with the identity and a ReLU at its output, the toy model of Elhage et al. 2022.
 """
 
 from typing import Literal
@@ -46,7 +47,7 @@ class SparseAutoencoder(nn.Module):
     tied: bool = False
     pre_bias: bool = True
     encoder_bias: bool = True
-    output: Literal["identity", "sigmoid"] = "identity"
+    output: Literal["identity", "relu", "sigmoid"] = "identity"
     weights: Literal["directions", "uniform"] = "directions"
     decoder_norm: float = 1.0
     bias: Literal["zeros", "mean"] = "zeros"
@@ -54,7 +55,7 @@ class SparseAutoencoder(nn.Module):
     def __post_init__(self) -> None:
         """Refuses sizes that cannot be and words that name no choice."""
         layers.check_sizes(d_sae=self.d_sae)
-        layers.check_choice("output", self.output, ("identity", "sigmoid"))
+        layers.check_choice("output", self.output, ("identity", "relu", "sigmoid"))
         layers.check_choice("weights", self.weights, ("directions", "uniform"))
         layers.check_choice("bias", self.bias, ("zeros", "mean"))
         super().__post_init__()
@@ -81,7 +82,7 @@ class SparseAutoencoder(nn.Module):
         return self._squash(codes @ params["w_dec"] + params["b_dec"][None])
 
     def _squash(self, logits: Array) -> Array:
-        return jax.nn.sigmoid(logits) if self.output == "sigmoid" else logits
+        return layers.NONLINEARITIES[self.output](logits)
 
     def _rows(self, key: Array, shape: tuple[int, int]) -> Array:
         if self.weights == "uniform":

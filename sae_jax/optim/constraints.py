@@ -44,6 +44,14 @@ def norm_at_most_one() -> Constraint:
     return _of_rows(lambda rows: rows / jnp.maximum(geometry.norms(rows), 1))
 
 
+def frozen_rows() -> Constraint:
+    """Keeps `w_dec` as it was before the first step: a random dictionary that is only read.
+
+    What a model has learned beyond that ("frozen decoder", arXiv 2602.14111) is in its encoder.
+    """
+    return _of_rows(lambda rows: rows, lambda moves, rows: jnp.zeros_like(moves))
+
+
 def _of_rows(
     enter: Callable[[jax.Array], jax.Array] | None,
     turn: Callable[[jax.Array, jax.Array], jax.Array] = lambda moves, rows: moves,

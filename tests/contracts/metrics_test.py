@@ -31,6 +31,7 @@ class _World:
 
     spec = base.Spec("world", "test", (D_IN,))
     features = np.random.RandomState(2).randn(20, D_IN).astype(np.float32)
+    parents = np.asarray([-1] * 5 + [0, 0, 1, 2, 2] + [-1] * 10)
 
 
 PARAMS = {

@@ -92,3 +92,18 @@ def test_the_parts_of_a_row_are_measured_each_for_itself_and_joined(small, tmp_p
     assert table[0]["measured"]["mean"]["mean"] == 42.0
     tables.make("small", tmp_path)
     assert small.measured == [({"a": 1, "data.digit": d}, s) for s in (0, 4) for d in (3, 5)]
+
+
+def test_the_instances_of_a_row_have_seeds_of_their_own_and_are_joined(small, tmp_path):
+    def measure(row, seed, run):
+        small.measured.append(seed)
+        return {"loss": 10.0 - seed}
+
+    small.COLUMNS = {"loss": "loss"}
+    small.ROWS = (tables.Row("best of three", seeds=(0, 1), instances=3),)
+    small.measure = measure
+    small.join = lambda found: min(found, key=lambda numbers: numbers["loss"])
+    small.draw = lambda lines, figure: None
+    table = json.loads((tables.make("small", tmp_path) / "table.json").read_text())
+    assert small.measured == [0, 1, 2, 3, 4, 5]
+    assert table[0]["measured"]["loss"]["mean"] == (8 + 5) / 2

@@ -104,3 +104,71 @@ def test_prefixes_that_do_not_grow_to_the_whole_are_refused(prefixes):
 def test_each_prefix_has_its_weight():
     with pytest.raises(errors.UserError, match="2 weights for 3 prefixes"):
         _term(weights=(1.0, 2.0))
+
+
+def _random(form="dense", params=PARAMS, values=VALUES, context=CONTEXT, **knobs):
+    codes = types.Codes(values, INDICES, D_SAE)
+    codes = sparse.dense(codes) if form == "dense" else codes
+    output = types.Output(x_hat=X, codes=codes, pre=X)
+    return matryoshka.matryoshka_random(
+        params, types.Batch(x=X), output, context, **{"prefixes": 4, "l1": 0.3, **knobs}
+    )
+
+
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+def test_random_prefixes_have_each_their_error_and_their_sparsity(form):
+    ends = np.asarray(matryoshka._random_ends(CONTEXT.key, 4, 0.5, D_SAE))
+    assert len(set(ends)) == 4
+    assert ends[-1] == D_SAE
+    codes = np.asarray(sparse.dense(types.Codes(VALUES, INDICES, D_SAE)), np.float64)
+    w_dec, b_dec = np.asarray(PARAMS["w_dec"], np.float64), np.asarray(PARAMS["b_dec"])
+    norms = np.linalg.norm(w_dec, axis=1)
+    expected = np.zeros(BATCH)
+    for end in ends:
+        error = np.asarray(X) - b_dec - codes[:, :end] @ w_dec[:end]
+        size = np.abs(codes[:, :end]) @ norms[:end]
+        expected += ((error**2).sum(axis=1) + 0.3 * size) / 4
+    np.testing.assert_allclose(_random(form), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("blocks", [1, 5, 12])
+def test_random_prefixes_are_decoded_in_blocks_of_any_size(monkeypatch, blocks):
+    expected = _random("sparse")
+    monkeypatch.setattr(matryoshka, "_BLOCKS", blocks)
+    np.testing.assert_allclose(_random("dense"), expected, rtol=1e-5)
+
+
+def test_both_forms_have_the_same_gradient_with_random_prefixes():
+    def slopes(form):
+        def loss(params, values):
+            return _random(form, params, values).sum()
+
+        return jax.grad(loss, (0, 1))(PARAMS, VALUES)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        slopes("sparse"),
+        slopes("dense"),
+    )
+
+
+def test_one_random_prefix_is_the_whole_dictionary():
+    expected = _term(prefixes=(1.0,))
+    np.testing.assert_allclose(_random(prefixes=1, l1=0.0), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        _random(prefixes=12, l1=0.0), _term(prefixes=range(1, 13)), rtol=1e-5
+    )
+
+
+def test_short_prefixes_are_the_likeliest():
+    keys = jax.random.split(jax.random.key(0), 4000)
+    ends = jax.vmap(lambda key: matryoshka._random_ends(key, 2, 0.5, 5))(keys)
+    found = np.bincount(np.asarray(ends[:, 0]), minlength=5)[1:] / len(keys)
+    falling = np.sqrt([1, 2, 3, 4]) - np.sqrt([0, 1, 2, 3])
+    np.testing.assert_allclose(found, falling / falling.sum(), atol=0.025)
+
+
+@pytest.mark.parametrize("prefixes", [0, 13])
+def test_as_many_random_prefixes_as_latents_at_most(prefixes):
+    with pytest.raises(errors.UserError, match="1 at least, and no more than latents"):
+        _random(prefixes=prefixes)

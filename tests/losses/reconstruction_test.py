@@ -48,6 +48,14 @@ def test_gradients_are_finite_differences(term):
         check_grads(lambda x_hat: _call(term, x, x_hat), (x_hat,), 1, ["rev"], 1e-7, 1e-7)
 
 
+def test_importance_falls_from_number_to_number():
+    term = functools.partial(reconstruction.mse_importance, decay=0.5)
+    expected = [0.5 * 4 + 0.25 * 0.25, 1 + 0.5 + 0.25 + 0.125 * 9]
+    np.testing.assert_allclose(_call(term, X, X_HAT), expected, rtol=1e-6)
+    whole = functools.partial(reconstruction.mse_importance, decay=1.0)
+    np.testing.assert_allclose(_call(whole, X, X_HAT), [4.25, 12], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("delta", "expected"),
     [  # Residuals 0, 2, -0.5, 0 and 1, -1, -1, -3.

@@ -148,6 +148,18 @@ def test_a_sigmoid_output_squashes_the_reconstruction():
     np.testing.assert_allclose(got.x_hat, x_hat, atol=1e-5)
 
 
+def test_a_tied_linear_code_with_a_relu_at_the_output_is_the_toy_model_of_superposition():
+    x, params = _five_activations()
+    w, b = params["w_dec"][:2], params["b_dec"]
+    params = {"w_dec": w, "b_enc": np.zeros(2), "b_dec": b}
+    params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
+    model = sae.Model(D_IN, 2, identity.Activation(), tied=True, pre_bias=False, output="relu")
+    got = base.forward(model, params, {}, jnp.asarray(x, jnp.float32), _context())[0]
+    x_hat = np.maximum(x @ w.T @ w + b, 0)
+    assert 0.2 < (x_hat > 0).mean() < 0.8
+    np.testing.assert_allclose(got.x_hat, x_hat, atol=1e-5)
+
+
 def _init(**kwargs):
     model = sae.Model(8, 32, relu.Activation(), **kwargs)
     x = jnp.asarray(3 + np.random.RandomState(0).randn(64, 8), jnp.float32)

@@ -51,6 +51,15 @@ def test_unit_norm_keeps_rows_at_norm_one_and_moves_all_else_as_adam_does():
         np.testing.assert_array_equal(params["held"][name], params["free"][name])
 
 
+def test_frozen_rows_stay_and_all_else_moves():
+    constraint = constraints.frozen_rows()
+    params = _params()
+    np.testing.assert_array_equal(constraint.project(params)["w_dec"], params["w_dec"])
+    moves, _ = constraint.link.update(_params(1), constraint.link.init(params), params)
+    np.testing.assert_array_equal(moves["w_dec"], np.zeros((32, 8)))
+    np.testing.assert_array_equal(moves["w_enc"], _params(1)["w_enc"])
+
+
 def test_unit_norm_takes_the_parallel_part_out_of_the_update():
     constraint = constraints.unit_norm()
     params, moves = constraint.project(_params()), _params(1)
