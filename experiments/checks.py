@@ -96,7 +96,10 @@ def _rows_are_free(task: loop.Task, state: step.State) -> bool:
 
 
 def _of_weights(task: loop.Task, state: step.State, batch: types.Batch) -> list[str]:
-    """Compares what the terms contribute, each at the largest weight of its schedule."""
+    """Compares what the terms contribute, each at the largest weight of its schedule.
+
+    A term that is 0 waits for something, as auxk does for latents that are dead.
+    """
     last = task.plan.num_steps - 1
     places = [jnp.asarray(round(last * share), jnp.int32) for share in np.linspace(0, 1, 11)]
     size = {
@@ -113,5 +116,5 @@ def _of_weights(task: loop.Task, state: step.State, batch: types.Batch) -> list[
         + ("it will outweigh it" if value > reconstruction else "it will do nothing")
         + f"; is config.loss.{name} in the right units (sums over d, not means)?"
         for name, value in size.items()
-        if name not in whole and not 1e-4 * reconstruction < value < 10 * reconstruction
+        if name not in whole and value and not 1e-4 * reconstruction < value < 10 * reconstruction
     ]

@@ -26,6 +26,7 @@ import zipfile
 import zlib
 
 from absl import logging
+import numpy as np
 
 from sae_jax import errors
 
@@ -102,6 +103,34 @@ def files(recipe: Recipe, folder: str = "") -> Files:
         f"{', '.join(recipe.sha256)} (plain or .gz) into a folder and set "
         f"--config.data.folder=FOLDER, or put them into {cache}"
     )
+
+
+def computed(
+    name: str, what: str, shape: tuple[int, ...], make: Callable[[], np.ndarray]
+) -> np.ndarray:
+    """Returns an array that is dear to compute: from the cache, or else made, and kept there.
+
+    Args:
+      name: of the data set and of its folder in the cache.
+      what: the array is, of this data set: all that it depends on, fit for a file's name.
+      shape: that it has; a file in the cache that holds another is made again.
+      make: computes it.
+    """
+    path = cache_folder(name) / f"{what}.npy"
+    if path.is_file():
+        try:
+            found = np.load(path, allow_pickle=False)
+            if found.shape == shape:
+                return found
+            why: object = f"it has shape {found.shape}"
+        except (OSError, ValueError, EOFError) as error:
+            why = error
+        logging.warning("%s is damaged: %s; it is computed again", path, why)
+    array = make()
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    _write_cache(path.parent, {path.name: content.getvalue()})
+    return array
 
 
 def cache_folder(name: str) -> pathlib.Path:
@@ -323,7 +352,7 @@ def _write_cache(cache: pathlib.Path, found: Files) -> None:
         for name, content in found.items():
             write_atomically(cache / name, content)
     except OSError as error:
-        message = "cache %s cannot be written: %s; data are fetched each time, set SAE_JAX_CACHE"
+        message = "cache %s cannot be written: %s; data are had anew each time, set SAE_JAX_CACHE"
         logging.log_first_n(logging.WARNING, message, 1, cache, _reason(error))
 
 

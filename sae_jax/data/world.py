@@ -8,6 +8,7 @@ device, and however many there are.
 
 from collections.abc import Callable
 import dataclasses
+import functools
 from typing import Any
 import zlib
 
@@ -74,11 +75,15 @@ class World:
 
     def decode(self, raw: dict[str, jax.Array]) -> types.Batch:
         """Makes the examples of these numbers; runs on the device."""
-        return self._made(jax.tree.map(jnp.asarray, self.source), raw["number"])
+        return self._program(jax.tree.map(jnp.asarray, self.source), raw["number"])
 
     def at(self, source: dict[str, jax.Array], index: jax.Array) -> types.Batch:
         """Makes the examples at `index`; runs on the device."""
         return self._made(source, index + self.start)
+
+    @functools.cached_property
+    def _program(self) -> Callable[..., types.Batch]:
+        return jax.jit(self._made)  # Of small operations, each compiled if called by itself.
 
     def _made(self, source: dict[str, jax.Array], number: jax.Array) -> types.Batch:
         split = np.uint32(zlib.crc32(base.parse_split(self.spec.split)[0].encode()))

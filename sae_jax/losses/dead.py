@@ -19,6 +19,7 @@ def auxk(
     *,
     k: int = 0,
     relu: bool = False,
+    normalise: bool = True,
 ) -> Float[Array, " batch"]:
     """Returns how badly dead latents alone reconstruct what the living ones have left over.
 
@@ -37,6 +38,8 @@ def auxk(
       context: which latents are dead.
       k: how many dead latents help an example; 0 for half of d_in.
       relu: whether chosen pre-activations below 0 count as 0, as in the authors' code.
+      normalise: whether the error is divided by the mean over the batch; SAELens leaves it as it
+        is, and gives the term the weight 1 beside `mse_sum`.
     """
     w_dec, mask = params["w_dec"], types.mask(batch)
     d_sae, d_in = w_dec.shape
@@ -48,7 +51,8 @@ def auxk(
     def with_dead(w_dec: Array, pre: Array | types.Pre) -> Array:
         found = _of_dead(pre, context.dead, k, relu, w_dec)
         share = jnp.minimum(context.dead.sum() / k, 1.0)
-        return share * ((error - found) ** 2).sum(axis=-1) / jnp.where(spread > 0, spread, 1.0)
+        scale = jnp.where(spread > 0, spread, 1.0) if normalise else 1.0
+        return share * ((error - found) ** 2).sum(axis=-1) / scale
 
     def without(w_dec: Array, pre: Array | types.Pre) -> Array:
         del w_dec, pre

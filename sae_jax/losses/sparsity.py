@@ -32,6 +32,38 @@ def l1_decoder_norm(
     return (jnp.abs(sparse.values(output.codes)) * norms).sum(axis=-1)
 
 
+def l1_target(
+    params: types.PyTree,
+    batch: types.Batch,
+    output: types.Output,
+    context: types.Context,
+    *,
+    target: float = 20.0,
+    gain: float = 10.0,
+    most: float = 10.0,
+) -> Float[Array, " batch"]:
+    """Returns `l1_decoder_norm` times `(L0 / target)^gain`, which has no gradient.
+
+    L0 is the mean over the batch; the factor stays within 1/most to most. So the weight of the L1
+    term finds itself, up to a factor: where `w` is the weight that would give the target, a weight
+    `v` ends at L0 = target (w / v)^(1 / gain) or nearer. (SynthSAEBench, arXiv 2602.14687, tunes
+    the weight while a run goes on, by an integral controller; this one is proportional.)
+
+    Args:
+      params: `w_dec` is read.
+      batch: for the mask.
+      output: its codes are read.
+      context: not read.
+      target: wanted mean number of active latents.
+      gain: how sharply the weight answers.
+      most: up to which factor.
+    """
+    mask = types.mask(batch)
+    l0 = (sparse.active(output.codes) * mask).sum() / mask.sum()
+    factor = jnp.clip((l0 / target) ** gain, 1 / most, most)
+    return jax.lax.stop_gradient(factor) * l1_decoder_norm(params, batch, output, context)
+
+
 def lp(
     params: types.PyTree,
     batch: types.Batch,

@@ -4,6 +4,9 @@
   codes = activation(pre)
   x_hat = codes w_dec + b_dec            in a sigmoid or a ReLU, if `output` says so
 
+With `rescale` codes are `activation(pre n) / n`, n being the norms of the decoder rows: latents are
+compared by what they would write. (SAELens trains TopK and BatchTopK so since version 6.14.)
+
 With a ReLU and an L1 term it is the sparse autoencoder of Bricken et al. 2023 ("Towards
 Monosemanticity"); with sigmoids and a KL term that of Ng 2011 (CS294A notes); with the identity and
 no sparsity term it is linear and its optimum spans the principal components (Baldi & Hornik 1989);
@@ -39,6 +42,7 @@ class SparseAutoencoder(nn.Module):
         "uniform": from +-sqrt(6 / (d_in + d_sae + 1)), encoder and decoder apart (Ng 2011).
       decoder_norm: norm of the decoder rows at the start, for "directions".
       bias: how `b_dec` starts: "zeros", or the "mean" of the examples that `init` sees.
+      rescale: whether the activation sees pre-activations times the norms of their decoder rows.
     """
 
     d_in: int
@@ -51,6 +55,7 @@ class SparseAutoencoder(nn.Module):
     weights: Literal["directions", "uniform"] = "directions"
     decoder_norm: float = 1.0
     bias: Literal["zeros", "mean"] = "zeros"
+    rescale: bool = False
 
     def __post_init__(self) -> None:
         """Refuses sizes that cannot be and words that name no choice."""
@@ -71,7 +76,7 @@ class SparseAutoencoder(nn.Module):
         w_enc = w_dec.T if self.tied else self.param("w_enc", self._encoder, w_dec)
         centre = b_dec if self.pre_bias else jnp.zeros_like(b_dec)
         known = types.Pre(linear.encode(x, centre, w_enc, b_enc), x, centre, w_enc, b_enc)
-        codes = layers.activate(self.activation, known, context)
+        codes = self._codes(known, w_dec, context)
         logits = sparse.product(codes, w_dec) + b_dec[None]
         extras = {"logits": logits} if self.output == "sigmoid" else {}
         return types.Output(self._squash(logits), codes, known, extras)
@@ -80,6 +85,19 @@ class SparseAutoencoder(nn.Module):
         """Returns the reconstruction that codes stand for."""
         params = self.variables["params"]
         return self._squash(codes @ params["w_dec"] + params["b_dec"][None])
+
+    def _codes(self, known: types.Pre, w_dec: Array, context: types.Context) -> Array | types.Codes:
+        if not self.rescale:
+            return layers.activate(self.activation, known, context)
+        norms = geometry.norms(w_dec)[:, 0]
+        seen = types.Pre(
+            known.dense * norms[None],
+            known.x,
+            known.centre,
+            known.w_enc * norms[None],
+            known.b_enc * norms,
+        )
+        return sparse.over(layers.activate(self.activation, seen, context), norms)
 
     def _squash(self, logits: Array) -> Array:
         return layers.NONLINEARITIES[self.output](logits)

@@ -16,6 +16,7 @@ import uuid
 import zipfile
 
 from absl import logging as absl_logging
+import numpy as np
 import pytest
 
 from sae_jax import errors
@@ -363,3 +364,28 @@ def test_recipe_can_be_replaced() -> None:
     changed = dataclasses.replace(recipe(route("only", [])), sha256={"a-idx1-ubyte": "0" * 64})
     with pytest.raises(errors.DataError, match="not 00000000"):
         fetch.files(changed)
+
+
+def test_what_was_computed_is_kept_and_made_again_where_it_is_damaged(
+    cache: pathlib.Path,
+) -> None:
+    made: list[int] = []
+
+    def make() -> np.ndarray:
+        made.append(1)
+        return np.arange(6, dtype=np.float32).reshape(2, 3)
+
+    def had() -> np.ndarray:
+        return fetch.computed("toy", "rows-2-3", (2, 3), make)
+
+    for _ in range(2):
+        np.testing.assert_array_equal(had(), [[0, 1, 2], [3, 4, 5]])
+    assert len(made) == 1
+    path = cache / "rows-2-3.npy"
+    for damaged in (path.read_bytes()[:-4], b"", b"no array"):
+        path.write_bytes(damaged)
+        np.testing.assert_array_equal(had(), [[0, 1, 2], [3, 4, 5]])
+    assert len(made) == 4
+    np.save(path, np.zeros((3, 2)))
+    np.testing.assert_array_equal(had(), [[0, 1, 2], [3, 4, 5]])
+    assert np.load(path).shape == (2, 3)

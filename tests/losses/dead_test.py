@@ -34,7 +34,7 @@ def _term(params=PARAMS, is_dead=DEAD, x_hat=X_HAT, **knobs):
     return dead.auxk(params, BATCHED, output, context, **knobs)
 
 
-def _by_hand(k=K, relu=False):
+def _by_hand(k=K, relu=False, normalise=True):
     pre, error = X @ W_ENC + B_ENC, X - X_HAT
     found = np.zeros((BATCH, D_IN))
     for b in range(BATCH):
@@ -44,7 +44,8 @@ def _by_hand(k=K, relu=False):
     real = error[MASK > 0]
     spread = ((real - real.mean(axis=0)) ** 2).sum() / len(real)
     share = min(DEAD.sum() / k, 1)
-    return share * ((error * MASK[:, None] - found) ** 2).sum(axis=1) / spread
+    size = ((error * MASK[:, None] - found) ** 2).sum(axis=1)
+    return share * size / (spread if normalise else 1)
 
 
 @pytest.mark.parametrize("form", ["dense", "sparse"])
@@ -54,6 +55,11 @@ def test_it_is_the_formula(form, relu, k, monkeypatch):
     monkeypatch.setattr(sparse, "pays", lambda k, d_sae: form == "sparse")
     found = np.asarray(_term(k=k, relu=relu))
     np.testing.assert_allclose(found[:5], _by_hand(k, relu)[:5], rtol=1e-4)
+
+
+def test_it_may_be_left_in_squared_units():
+    found = np.asarray(_term(k=3, normalise=False))
+    np.testing.assert_allclose(found[:5], _by_hand(3, normalise=False)[:5], rtol=1e-4)
 
 
 def test_half_of_d_in_is_the_usual_k():

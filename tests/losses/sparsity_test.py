@@ -51,6 +51,18 @@ def test_l1_decoder_norm_has_a_finite_gradient_at_a_row_of_zeros():
     assert np.isfinite(jax.grad(total)(jnp.asarray([[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]]))).all()
 
 
+def test_l1_target_weighs_by_how_far_the_count_is_off():
+    codes = [[1.0, -2.0, 0.0], [0.5, 0.25, 4.0], [9.0, 0.0, 0.0]]  # 2.5 active, padding aside.
+    given = dict(w_dec=[[3.0, 4.0], [0.0, 1.0], [-2.0, 0.0]], mask=[1.0, 1.0, 0.0])
+    plain = _call(sparsity.l1_decoder_norm, codes, **given)
+    for target, gain, factor in ((2.5, 3.0, 1.0), (2.0, 3.0, 1.25**3), (5.0, 2.0, 0.25)):
+        term = functools.partial(sparsity.l1_target, target=target, gain=gain)
+        np.testing.assert_allclose(_call(term, codes, **given), factor * plain, rtol=1e-5)
+    for target, factor in ((0.1, 4.0), (100.0, 0.25)):
+        term = functools.partial(sparsity.l1_target, target=target, most=4.0)
+        np.testing.assert_allclose(_call(term, codes, **given), factor * plain, rtol=1e-5)
+
+
 def test_kl_by_hand():
     codes = np.asarray([[0.1, 0.9, 0.5], [0.3, 0.7, 0.5]])  # rho_hat 0.2, 0.8, 0.5.
     expected = (

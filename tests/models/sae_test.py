@@ -8,6 +8,7 @@ from sae_jax import types
 from sae_jax.activations import identity, relu, sigmoid, topk
 from sae_jax.losses import reconstruction, sparsity
 from sae_jax.models import base, sae
+from sae_jax.ops import sparse
 
 D_IN, D_SAE, L1 = 3, 6, 0.3
 
@@ -111,8 +112,48 @@ def test_sparse_codes_give_the_numbers_and_the_gradients_of_dense_ones(tied, pre
 
     params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
     run = jax.jit(jax.value_and_grad(loss), static_argnums=1)
-    dense, sparse = run(params, "dense"), run(params, "sparse")
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), sparse, dense)
+    dense, few = run(params, "dense"), run(params, "sparse")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), few, dense)
+
+
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+def test_rescaled_latents_are_compared_by_what_they_would_write(form):
+    x, params = _five_activations()
+    norms = np.linalg.norm(params["w_dec"], axis=1)
+    batch = types.Batch(x=jnp.asarray(x, jnp.float32))
+    model = sae.Model(D_IN, D_SAE, topk.Activation(k=2, relu=True, form=form), rescale=True)
+
+    def by_hand(params):
+        """The same, with codes in the units of what they write, and rows of norm 1."""
+        scale = jnp.sqrt((params["w_dec"] ** 2).sum(axis=1))
+        pre = (batch.x - params["b_dec"][None]) @ params["w_enc"] + params["b_enc"][None]
+        seen = pre * scale[None]
+        kept = jnp.where(seen >= jnp.sort(seen, axis=1)[:, -2:-1], jax.nn.relu(seen), 0.0)
+        x_hat = kept @ (params["w_dec"] / scale[:, None]) + params["b_dec"][None]
+        return ((batch.x - x_hat) ** 2).sum(axis=1).mean(), kept
+
+    def loss(params):
+        output, _ = base.forward(model, params, {}, batch.x, _context(train=True))
+        return reconstruction.mse_sum(params, batch, output, _context()).mean(), output
+
+    params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
+    (wanted, kept), slopes = jax.value_and_grad(by_hand, has_aux=True)(params)
+    (got, output), grads = jax.value_and_grad(loss, has_aux=True)(params)
+    assert got == pytest.approx(float(wanted), rel=1e-5)
+    np.testing.assert_allclose(sparse.dense(output.codes) * norms[None], kept, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), grads, slopes)
+    plain = sae.Model(D_IN, D_SAE, topk.Activation(k=2, relu=True, form=form))
+    other = base.forward(plain, params, {}, batch.x, _context(train=True))[0]
+    assert ((sparse.dense(other.codes) > 0) != (kept > 0)).any()
+    np.testing.assert_array_equal(sparse.all_of(output.pre), sparse.all_of(other.pre))
+
+
+def test_a_model_without_rescaling_is_that_of_rescaling_where_nothing_is_compared():
+    x, params = _five_activations()
+    codes = [
+        _apply(x, params, activation=relu.Activation(), rescale=r).codes for r in (False, True)
+    ]
+    np.testing.assert_allclose(*codes, atol=1e-5)
 
 
 def _apply(x, params, **kwargs):

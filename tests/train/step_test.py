@@ -178,8 +178,9 @@ def test_terms_see_step_dead_latents_and_a_key_of_the_step():
     expected = [u + number + 10 * dead[number] for number, u in enumerate(uniform)]
     assert values == pytest.approx(expected, rel=1e-6)
     assert all(seen)
-    step.loss_terms(method, start, _batch())
+    terms = step.loss_terms(method, dataclasses.replace(start, idle=start.idle + 20), _batch())
     assert not seen[-1]
+    assert float(terms["seen"]) > 10 * D_SAE
 
 
 def test_the_same_state_and_batch_give_the_same_bits():
