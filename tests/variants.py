@@ -20,6 +20,13 @@ MODELS = {
         dict(weights="uniform", output="sigmoid", pre_bias=False, bias="mean"),
         2 * 8 * 32 + 32 + 8,
     ),
+    "transcoder_skip": ("transcoder", dict(skip="full"), 2 * 8 * 32 + 32 + 8 + 8 * 8),
+    "crosscoder": (
+        "crosscoder",
+        dict(rescale=True, shared=0.25, decoder_norm=1.0),
+        2 * 8 * 32 + 32 + 8,
+    ),
+    "clt": ("clt", {}, 4 * 32 + 32 + (4 + 8) * 16 + 8),
     "mlp": ("mlp", {}, 2 * 8 * 32 + 32 + 8),
     "mlp_deep": (
         "mlp",
@@ -85,7 +92,9 @@ ACTIVATIONS: dict[str, tuple[str, dict]] = {
     "topk_sparse": ("topk", dict(k=8, form="sparse")),
 }
 # What an example of D_IN numbers is, if no 2 x 4 picture.
-GRIDS: dict[str, tuple[int, ...]] = {"recurrent": (4, 2)}
+GRIDS: dict[str, tuple[int, ...]] = {"clt": (2, 4), "crosscoder": (2, 4), "recurrent": (4, 2)}
+# Latents that one parameter counts, where those of several layers are kept apart.
+LATENTS = {"clt": D_SAE // 2}
 # Terms without which a parameter is moved by nothing.
 TERMS: dict[str, tuple[str, ...]] = {"vq": ("codebook", "commitment")}
 

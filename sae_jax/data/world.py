@@ -3,10 +3,11 @@
   x = sum_i codes_i features_i + bias,     codes = draw(key of the example)
 
 An example is a function of (seed, split, its number): the same in whatever batch, on whatever
-device, and however many there are.
+device, and however many there are. Where a world has a network, x goes through it, and what comes
+out is the example and its target.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any
 import zlib
@@ -22,6 +23,20 @@ LONGEST = 2**31 - 1  # Numbers of examples are int32.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """A fixed function that makes examples and targets of sums of features.
+
+    Attributes:
+      of: `(weights, x [batch, d]) -> (x [batch, d_in], y [batch, d_out])`, to run on the device; y
+        may be None, for x itself.
+      weights: float32, by name; not "features" and not "bias".
+    """
+
+    of: Callable[[Mapping[str, jax.Array], jax.Array], tuple[jax.Array, jax.Array | None]]
+    weights: Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class World:
     """Examples made of features, and of codes that are drawn for each.
 
@@ -29,10 +44,11 @@ class World:
       spec: what an example is; its split names the keys.
       start: number of the first example.
       length: examples.
-      features: float32 `[n_features, d_in]`.
+      features: float32 `[n_features, d_in]`, or, of what a network takes, `[n_features, d]`.
       draw: from a typed PRNG key `[]` to the codes `[n_features]` of one example.
       seed: of the codes, below 2**32.
-      bias: float32 `[d_in]`.
+      bias: float32, as long as a feature.
+      network: what examples and targets come out of. None: there is none, and no target.
       label: None; no example is of a class.
       resident: True; there is nothing to read.
     """
@@ -44,6 +60,7 @@ class World:
     draw: Callable[[jax.Array], jax.Array]
     seed: int
     bias: np.ndarray
+    network: Network | None = None
     label: None = None
     resident: bool = True
 
@@ -57,8 +74,9 @@ class World:
 
     @property
     def source(self) -> dict[str, np.ndarray]:
-        """What lies on the device: features and bias."""
-        return {"features": self.features, "bias": self.bias}
+        """What lies on the device: features, bias, and the weights of the network."""
+        weights = {} if self.network is None else self.network.weights
+        return {"features": self.features, "bias": self.bias, **weights}
 
     def rows(self, index: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the numbers of examples, all that is needed to make them."""
@@ -77,12 +95,19 @@ class World:
         of_split = jax.random.fold_in(jax.random.key(self.seed), split)
         keys = jax.vmap(lambda number: jax.random.fold_in(of_split, number))(number)
         codes = jax.vmap(self.draw)(keys)
-        return types.Batch(x=codes @ source["features"] + source["bias"][None], truth=codes)
+        x = codes @ source["features"] + source["bias"][None]
+        if self.network is None:
+            return types.Batch(x=x, truth=codes)
+        x, y = self.network.of(source, x)
+        return types.Batch(x=x, y=y, truth=codes)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Returns what tells this world from another: its features and its first examples."""
+        """Returns what tells this world from another: its arrays and its first examples."""
         batch = base.first(self, 64)
-        checksum = zlib.crc32(np.ascontiguousarray(self.features).tobytes())
+        checksum = 0
+        for name, array in self.source.items():
+            if name != "bias":
+                checksum = zlib.crc32(np.ascontiguousarray(array).tobytes(), checksum)
         return {
             "examples": self.length,
             "shape": list(self.spec.shape),
@@ -100,6 +125,8 @@ def load(
     draw: Callable[[jax.Array], jax.Array],
     seed: int,
     bias: np.ndarray | None = None,
+    grid: tuple[int, ...] | None = None,
+    network: Network | None = None,
 ) -> World:
     """Returns a split of a world.
 
@@ -107,22 +134,34 @@ def load(
       name: of the world.
       split: one of `counts`, or a part of it: "train[:1000]".
       counts: examples of each split.
-      features: `[n_features, d_in]`.
+      features: `[n_features, d]`.
       draw: the codes of one example from its key.
       seed: of the codes.
-      bias: `[d_in]`; None: zeros.
+      bias: `[d]`; None: zeros.
+      grid: what an example, reshaped, is.
+      network: what examples and targets come out of, if any.
     """
     part, rows = base.parse_split(split)
     if part not in counts:
         raise errors.DataError(f'{name} has no split "{part}": it has {", ".join(counts)}')
     numbers = base.cut(range(counts[part]), rows)
-    d_in = features.shape[1]
+    d = features.shape[1]
+    shape, target_shape = _shapes(network, d)
     return World(
-        spec=base.Spec(name, split, (d_in,)),
+        spec=base.Spec(name, split, shape, grid, target_shape),
         start=numbers.start,
         length=len(numbers),
         features=np.asarray(features, np.float32),
         draw=draw,
         seed=seed,
-        bias=np.zeros(d_in, np.float32) if bias is None else np.asarray(bias, np.float32),
+        bias=np.zeros(d, np.float32) if bias is None else np.asarray(bias, np.float32),
+        network=network,
     )
+
+
+def _shapes(network: Network | None, d: int) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """Returns the shapes of an example and of its target, None if that is the example itself."""
+    if network is None:
+        return (d,), None
+    x, y = jax.eval_shape(network.of, dict(network.weights), jnp.zeros((1, d)))
+    return (x.shape[1],), None if y is None else (y.shape[1],)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from sae_jax import types
-from sae_jax.ops import sparse
+from sae_jax.ops import geometry, linear, sparse
 
 NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "elu": jax.nn.elu,
@@ -23,16 +23,59 @@ NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
 RECTIFIERS = ("elu", "gelu", "relu", "silu")
 
 
+def encode(
+    activation: nn.Module,
+    x: jax.Array,
+    centre: jax.Array,
+    w_enc: jax.Array,
+    b_enc: jax.Array,
+    context: types.Context,
+    norms: jax.Array | None = None,
+) -> tuple[jax.Array | types.Codes, types.Pre]:
+    """Returns codes and pre-activations `(x - centre) w_enc + b_enc` of a linear encoder.
+
+    Args:
+      activation: pre-activations to codes.
+      x: `[batch, d_in]`.
+      centre: `[d_in]`.
+      w_enc: `[d_in, d_sae]`.
+      b_enc: `[d_sae]`.
+      context: of the pass.
+      norms: as `activate` takes them.
+    """
+    known = types.Pre(linear.encode(x, centre, w_enc, b_enc), x, centre, w_enc, b_enc)
+    return activate(activation, known, context, norms), known
+
+
 def activate(
-    activation: nn.Module, pre: types.Pre, context: types.Context
+    activation: nn.Module,
+    pre: types.Pre,
+    context: types.Context,
+    norms: jax.Array | None = None,
 ) -> jax.Array | types.Codes:
-    """Returns codes `[batch, d_sae]`, sparse ones if the activation can choose few latents."""
+    """Returns codes `[batch, d_sae]`, sparse ones if the activation can choose few latents.
+
+    Args:
+      activation: pre-activations to codes.
+      pre: what it is given.
+      context: of the pass.
+      norms: `[d_sae]`, what one unit of a latent writes: the activation then compares what latents
+        write, `pre * norms`, and the codes that it leaves are divided by them again. No gradient.
+    """
+    size = None if norms is None else jax.lax.stop_gradient(norms)[None]
+    seen = pre.dense if size is None else pre.dense * size
     choose: Any = getattr(activation, "choose", lambda pre, context: None)
-    indices = choose(pre.dense, context)
+    indices = choose(seen, context)
     if indices is None:
-        return activation(pre.dense, context)
+        codes: Any = activation(seen, context)
+        return codes if size is None else codes / size
     kept: Any = activation.value
     return types.Codes(kept(sparse.take(pre, indices)), indices, pre.dense.shape[-1])
+
+
+def directions(key: jax.Array, shape: tuple[int, int], norm: float = 1.0) -> jax.Array:
+    """Returns rows in random directions, of one norm."""
+    return norm * geometry.unit_rows(jax.random.normal(key, shape))
 
 
 class Linear(nn.Module):

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from sae_jax import types
 from sae_jax.models import layers
-from sae_jax.ops import geometry, linear, sparse
+from sae_jax.ops import sparse
 
 LATENT_AXES = {"w_enc": 1, "b_enc": 0, "w_dec": 0, "threshold": 0}
 
@@ -70,8 +70,7 @@ class SparseAutoencoder(nn.Module):
         b_dec = self.param("b_dec", self._centre, x)
         w_enc = w_dec.T if self.tied else self.param("w_enc", self._encoder, w_dec)
         centre = b_dec if self.pre_bias else jnp.zeros_like(b_dec)
-        known = types.Pre(linear.encode(x, centre, w_enc, b_enc), x, centre, w_enc, b_enc)
-        codes = layers.activate(self.activation, known, context)
+        codes, known = layers.encode(self.activation, x, centre, w_enc, b_enc, context)
         logits = sparse.product(codes, w_dec) + b_dec[None]
         extras = {"logits": logits} if self.output == "sigmoid" else {}
         return types.Output(self._squash(logits), codes, known, extras)
@@ -88,7 +87,7 @@ class SparseAutoencoder(nn.Module):
         if self.weights == "uniform":
             bound = (6 / (self.d_in + self.d_sae + 1)) ** 0.5
             return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
-        return self.decoder_norm * geometry.unit_rows(jax.random.normal(key, shape))
+        return layers.directions(key, shape, self.decoder_norm)
 
     def _encoder(self, key: Array, w_dec: Array) -> Array:
         if self.weights == "uniform":
