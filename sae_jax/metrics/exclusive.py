@@ -28,7 +28,8 @@ MEANING = {
     "spurious": "share of exclusive latents whose feature is not exclusive",
     "exclusive_found": "share of exclusive features with a latent exclusive to their site",
 }
-_EXCLUSIVE, _SHARED, _FOUND = 0.9, 0.8, 0.8
+EXCLUSIVE = 0.9
+_SHARED, _FOUND = 0.8, 0.8
 
 
 def shares(rows: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
@@ -108,7 +109,7 @@ def finish(totals: dict[str, Any]) -> dict[str, float]:
 def _site(rows: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
     """Returns to which site a row is exclusive, int64 `[n]`; -1: to none."""
     share = np.nan_to_num(shares(rows, grid))
-    return np.where(share.max(axis=1) > _EXCLUSIVE, share.argmax(axis=1), -1)
+    return np.where(share.max(axis=1) > EXCLUSIVE, share.argmax(axis=1), -1)
 
 
 def _mean(values: np.ndarray) -> float:

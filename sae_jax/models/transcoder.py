@@ -32,8 +32,9 @@ class Transcoder(nn.Module):
       d_out: width of the output.
       d_sae: number of latents.
       activation: pre-activations to codes, a module of `sae_jax.activations`.
-      skip: "none"; "full", any linear map of the input besides; or a number, the map's rank. Of one
-        of low rank `w_skip_in` starts as Glorot & Bengio 2010, `w_skip_out` at 0.
+      skip: "none"; "full", a linear map of the input besides; "low_rank", one of rank `rank`, whose
+        `w_skip_in` starts as Glorot & Bengio 2010 and `w_skip_out` at 0.
+      rank: of a skip of low rank.
       decoder_norm: norm of the rows of `w_dec` at the start.
     """
 
@@ -41,16 +42,14 @@ class Transcoder(nn.Module):
     d_out: int
     d_sae: int
     activation: nn.Module
-    skip: Literal["none", "full"] | int = "none"
+    skip: Literal["none", "full", "low_rank"] = "none"
+    rank: int = 8
     decoder_norm: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuses sizes that cannot be and a skip that is none."""
-        layers.check_sizes(d_sae=self.d_sae)
-        if isinstance(self.skip, str):
-            layers.check_choice("skip", self.skip, ("none", "full"))
-        else:
-            layers.check_sizes(skip=self.skip)
+        layers.check_sizes(d_sae=self.d_sae, rank=self.rank)
+        layers.check_choice("skip", self.skip, ("none", "full", "low_rank"))
         super().__post_init__()
 
     @nn.compact
@@ -77,8 +76,8 @@ class Transcoder(nn.Module):
             return 0.0
         if self.skip == "full":
             return x @ self.param("w_skip", zeros, (self.d_in, self.d_out))
-        w_in = self.param("w_skip_in", nn.initializers.glorot_uniform(), (self.d_in, self.skip))
-        return x @ w_in @ self.param("w_skip_out", zeros, (self.skip, self.d_out))
+        w_in = self.param("w_skip_in", nn.initializers.glorot_uniform(), (self.d_in, self.rank))
+        return x @ w_in @ self.param("w_skip_out", zeros, (self.rank, self.d_out))
 
     def _columns(self, key: Array, shape: tuple[int, int]) -> Array:
         return layers.directions(key, shape[::-1]).T
