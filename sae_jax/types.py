@@ -113,7 +113,8 @@ class Output:
       pre: `[batch, d_sae]`, the latents before the activation; or, in a training step, `Pre`.
       extras: what single terms and metrics need besides, by name; the model's docstring lists them.
         "logits" `[batch, ...]`, what a sigmoid at the output was applied to, is there in every
-        model that ends in one.
+        model that ends in one; "decoder_norms" `[d_sae]`, what one unit of a latent writes, where
+        that is not the norm of a row of `w_dec`.
     """
 
     x_hat: jax.Array

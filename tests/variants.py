@@ -27,6 +27,13 @@ MODELS = {
     "switch": ("switch", dict(experts=4, k=4), 2 * 8 * 32 + 8 + 8 * 4 + 8),
     "kron": ("kron", dict(heads=2, m=4), 8 * 2 * (4 + 4) + 32 * 8 + 8),
     "archetypal": ("archetypal", dict(points=16), 8 * 32 + 32 + 32 * (16 + 8) + 1 + 8),
+    "transcoder_skip": ("transcoder", dict(skip="full"), 2 * 8 * 32 + 32 + 8 + 8 * 8),
+    "crosscoder": (
+        "crosscoder",
+        dict(rescale=True, shared=0.25, decoder_norm=1.0),
+        2 * 8 * 32 + 32 + 8,
+    ),
+    "clt": ("clt", {}, 4 * 32 + 32 + (4 + 8) * 16 + 8),
     "mlp": ("mlp", {}, 2 * 8 * 32 + 32 + 8),
     "mlp_deep": (
         "mlp",
@@ -94,7 +101,9 @@ ACTIVATIONS: dict[str, tuple[str, dict]] = {
     "topk_sparse": ("topk", dict(k=8, form="sparse")),
 }
 # What an example of D_IN numbers is, if no 2 x 4 picture.
-GRIDS: dict[str, tuple[int, ...]] = {"recurrent": (4, 2)}
+GRIDS: dict[str, tuple[int, ...]] = {"clt": (2, 4), "crosscoder": (2, 4), "recurrent": (4, 2)}
+# Latents that one parameter counts, where those of several layers are kept apart.
+LATENTS = {"clt": D_SAE // 2}
 # Terms without which a parameter is moved by nothing.
 TERMS: dict[str, tuple[str, ...]] = {
     "gated": ("gate_l1", "gate_reconstruction"),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn import decomposition
 
+from sae_jax import types
 from sae_jax.data import base
 
 
@@ -68,6 +69,30 @@ def features(label: str, splits: Sequence[np.ndarray], d_sae: int, seed: int) ->
         return [random_features(x, d_sae, seed, mean) for x in splits]
     fitted = pca(train, int(label.removeprefix("PCA, ").removesuffix(" components")))
     return [fitted.transform(x) for x in splits]
+
+
+def linear_fvu(train: types.Batch, test: types.Batch, grid: tuple[int, int]) -> float:
+    """Returns the FVU of a least-squares fit of each layer's target on what is read up to there.
+
+    Args:
+      train: what it is fitted to.
+      test: what it is measured on.
+      grid: `(layers, d)` of the inputs.
+    """
+    layers, d = grid
+    error = total = 0.0
+    for layer in range(layers):
+        ends, each = (layer + 1) * d, train.target.shape[1] // layers
+        parts = []
+        for batch in (train, test):
+            read = np.asarray(batch.x[:, :ends], np.float64)
+            written = np.asarray(batch.target[:, layer * each : (layer + 1) * each], np.float64)
+            parts.append((np.c_[read, np.ones(len(read))], written))
+        (x, y), (x_test, y_test) = parts
+        w = np.linalg.lstsq(x, y, rcond=None)[0]
+        error += ((y_test - x_test @ w) ** 2).sum()
+        total += ((y_test - y_test.mean(axis=0)) ** 2).sum()
+    return float(error / total)
 
 
 def random_directions(d_in: int, d_sae: int, seed: int) -> np.ndarray:

@@ -27,8 +27,8 @@ class Spec:
       split: which part of it, in the words of the config: "train", "train[:55000]".
       shape: of one example.
       grid: what one example, reshaped, is: `(height, width, channels)` for a picture, `(length,
-        channels)` for a series, `(frames, height, width, channels)` for a film. None: its numbers
-        have no neighbours.
+        channels)` for a series, `(sites, d)` for activations of several sites, `(frames, height,
+        width, channels)` for a film. None: its numbers have no neighbours.
       target_shape: of what is to be reconstructed, where that is not the example itself.
     """
 

@@ -43,14 +43,15 @@ def auxk(
     """
     w_dec, mask = params["w_dec"], types.mask(batch)
     d_sae, d_in = w_dec.shape
+    dead = jnp.broadcast_to(context.dead, (d_sae,))  # One for all where nothing is trained.
     k = min(k or d_in // 2 or 1, d_sae)
     error = lax.stop_gradient(batch.target - output.x_hat) * mask[:, None]
     rows = mask.sum()
     spread = (((error - error.sum(axis=0)[None] / rows) * mask[:, None]) ** 2).sum() / rows
 
     def with_dead(w_dec: Array, pre: Array | types.Pre) -> Array:
-        found = _of_dead(pre, context.dead, k, relu, w_dec)
-        share = jnp.minimum(context.dead.sum() / k, 1.0)
+        found = _of_dead(pre, dead, k, relu, w_dec)
+        share = jnp.minimum(dead.sum() / k, 1.0)
         scale = jnp.where(spread > 0, spread, 1.0) if normalise else 1.0
         return share * ((error - found) ** 2).sum(axis=-1) / scale
 
@@ -58,7 +59,7 @@ def auxk(
         del w_dec, pre
         return jnp.zeros_like(mask)
 
-    helped = context.dead.any() & (spread > 0)
+    helped = dead.any() & (spread > 0)
     return lax.cond(helped, with_dead, without, w_dec, output.pre)
 
 

@@ -111,14 +111,14 @@ def tanh(
     """Returns `sum_i tanh(c |f_i| ||d_i||)`, a smooth count (Anthropic, January 2025).
 
     Args:
-      params: `w_dec` is read.
+      params: `w_dec` is read, where the model does not say itself what `||d_i||` is.
       batch: not read.
-      output: its codes are read.
+      output: its codes are read, and its extras "decoder_norms" if they are there.
       context: not read.
       c: how large a code counts as one, in inverse units of the input.
     """
     del batch, context
-    norms = sparse.of_latents(output.codes, geometry.norms(params["w_dec"])[:, 0])
+    norms = sparse.of_latents(output.codes, geometry.decoder_norms(params, output))
     return jnp.tanh(c * jnp.abs(sparse.values(output.codes)) * norms).sum(axis=-1)
 
 
@@ -131,7 +131,7 @@ def pre_activation(
     """
     del batch, context
     short = jax.nn.relu(_thresholds(params)[None] - sparse.all_of(output.pre))
-    return (short * geometry.norms(params["w_dec"]).T).sum(axis=-1)
+    return (short * geometry.decoder_norms(params, output)[None]).sum(axis=-1)
 
 
 def _active(params: types.PyTree, output: types.Output, bandwidth: float, to_input: bool) -> Array:

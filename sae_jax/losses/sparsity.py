@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.ops import geometry, schedule, sparse
 
 
@@ -25,10 +25,11 @@ def l1_decoder_norm(
 ) -> Float[Array, " batch"]:
     """Returns `sum_i |f_i| ||d_i||`, the same for any scale of the rows d_i of `w_dec`.
 
-    (Anthropic, "Update on how we train SAEs", April 2024.)
+    (Anthropic, "Update on how we train SAEs", April 2024.) Of a model with several sites `||d_i||`
+    is what it says itself: for `crosscoder` the sum of the norms at each.
     """
     del batch, context
-    norms = sparse.of_latents(output.codes, geometry.norms(params["w_dec"])[:, 0])
+    norms = sparse.of_latents(output.codes, geometry.decoder_norms(params, output))
     return (jnp.abs(sparse.values(output.codes)) * norms).sum(axis=-1)
 
 
@@ -62,6 +63,35 @@ def l1_target(
     l0 = (sparse.active(output.codes) * mask).sum() / mask.sum()
     factor = jnp.clip((l0 / target) ** gain, 1 / most, most)
     return jax.lax.stop_gradient(factor) * l1_decoder_norm(params, batch, output, context)
+
+
+def l1_designated(
+    params: types.PyTree,
+    batch: types.Batch,
+    output: types.Output,
+    context: types.Context,
+    *,
+    shared: float = 0.5,
+) -> Float[Array, " batch"]:
+    """Returns `l1_decoder_norm`, in which latents designated as shared cost less.
+
+    For `crosscoder` (Mishra-Sharma et al. 2025, "Insights on Crosscoder Model Diffing").
+
+    Args:
+      params: `w_dec` is read, where the model does not say itself what `||d_i||` is.
+      batch: not read.
+      output: its codes and its extras "shared" and, if they are there, "decoder_norms" are read.
+      context: not read.
+      shared: what such a latent costs, as a share of what another does.
+    """
+    del batch, context
+    if "shared" not in output.extras:
+        raise errors.UserError(
+            'l1_designated needs a model with shared latents: set model.name="crosscoder"'
+        )
+    price = jnp.where(output.extras["shared"] > 0, shared, 1.0)
+    price = sparse.of_latents(output.codes, price * geometry.decoder_norms(params, output))
+    return (jnp.abs(sparse.values(output.codes)) * price).sum(axis=-1)
 
 
 def lp(

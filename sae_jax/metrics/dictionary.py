@@ -31,12 +31,12 @@ def prepare(params: dict[str, Any], data: Any) -> dict[str, Any]:
 
     Args:
       params: `w_dec` `[d_sae, d_in]`, and `w_enc` `[d_in, d_sae]` if there is one.
-      data: its `features` `[n_features, d_in]` are read, if it has them.
+      data: its `features` `[n_features, d_in]` are read, if it has them and they make its targets.
     """
     w_dec = params.get("w_dec")
-    if w_dec is None or w_dec.shape[-1] != data.spec.d_in:
+    if w_dec is None or w_dec.shape[-1] != data.spec.d_out:
         raise errors.UserError(
-            f"the metric dictionary reads rows of {data.spec.d_in} numbers in w_dec: this model "
+            f"the metric dictionary reads rows of {data.spec.d_out} numbers in w_dec: this model "
             "has none"
         )
     found = {
@@ -46,7 +46,7 @@ def prepare(params: dict[str, Any], data: Any) -> dict[str, Any]:
     if "w_enc" in params and params["w_enc"].shape == w_dec.T.shape:
         found["asymmetry"] = float(dictionaries.asymmetry(params["w_enc"], w_dec).mean())
     features = getattr(data, "features", None)
-    if features is not None:
+    if features is not None and data.spec.target_shape is None:
         found |= {
             "mcc": dictionaries.mcc(w_dec, features),
             "mmcs": dictionaries.mmcs(w_dec, features),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from sae_jax import types
-from sae_jax.ops import geometry, sparse
+from sae_jax.ops import geometry, linear, sparse
 
 NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "elu": jax.nn.elu,
@@ -23,15 +23,53 @@ NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
 RECTIFIERS = ("elu", "gelu", "relu", "silu")
 
 
+def encode(
+    activation: nn.Module,
+    x: jax.Array,
+    centre: jax.Array,
+    w_enc: jax.Array,
+    b_enc: jax.Array,
+    context: types.Context,
+    norms: jax.Array | None = None,
+) -> tuple[jax.Array | types.Codes, types.Pre]:
+    """Returns codes and pre-activations `(x - centre) w_enc + b_enc` of a linear encoder.
+
+    Args:
+      activation: pre-activations to codes.
+      x: `[batch, d_in]`.
+      centre: `[d_in]`.
+      w_enc: `[d_in, d_sae]`.
+      b_enc: `[d_sae]`.
+      context: of the pass.
+      norms: as `activate` takes them.
+    """
+    known = types.Pre(linear.encode(x, centre, w_enc, b_enc), x, centre, w_enc, b_enc)
+    return activate(activation, known, context, norms), known
+
+
 def activate(
-    activation: nn.Module, pre: jax.Array | types.Pre, context: types.Context
+    activation: nn.Module,
+    pre: jax.Array | types.Pre,
+    context: types.Context,
+    norms: jax.Array | None = None,
 ) -> jax.Array | types.Codes:
-    """Returns codes `[batch, d_sae]`, sparse ones if the activation can choose few latents."""
+    """Returns codes `[batch, d_sae]`, sparse ones if the activation can choose few latents.
+
+    Args:
+      activation: pre-activations to codes.
+      pre: what it is given.
+      context: of the pass.
+      norms: `[d_sae]`, what one unit of a latent writes: the activation then compares what latents
+        write, `pre * norms`, and the codes that it leaves are divided by them again. No gradient.
+    """
     everything = sparse.all_of(pre)
+    size = None if norms is None else jax.lax.stop_gradient(norms)[None]
+    seen = everything if size is None else everything * size
     choose: Any = getattr(activation, "choose", lambda pre, context: None)
-    indices = choose(everything, context)
+    indices = choose(seen, context)
     if indices is None:
-        return activation(everything, context)
+        codes: Any = activation(seen, context)
+        return codes if size is None else codes / jnp.where(size > 0, size, 1.0)
     kept: Any = activation.value
     return types.Codes(kept(sparse.take(pre, indices)), indices, everything.shape[-1])
 

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from sae_jax import types
 from sae_jax.models import layers
-from sae_jax.ops import linear, sparse
+from sae_jax.ops import geometry, sparse
 
 LATENT_AXES = {"w_enc": 1, "b_enc": 0, "w_dec": 0, "threshold": 0}
 
@@ -75,8 +75,8 @@ class SparseAutoencoder(nn.Module):
         b_dec = self.param("b_dec", layers.centre(self.bias), x)
         w_enc = w_dec.T if self.tied else self.param("w_enc", self._encoder, w_dec)
         centre = b_dec if self.pre_bias else jnp.zeros_like(b_dec)
-        known = types.Pre(linear.encode(x, centre, w_enc, b_enc), x, centre, w_enc, b_enc)
-        codes = self._codes(known, w_dec, context)
+        norms = geometry.norms(w_dec)[:, 0] if self.rescale else None
+        codes, known = layers.encode(self.activation, x, centre, w_enc, b_enc, context, norms)
         logits = sparse.product(codes, w_dec) + b_dec[None]
         extras = {"logits": logits} if self.output == "sigmoid" else {}
         return types.Output(self._squash(logits), codes, known, extras)
@@ -85,19 +85,6 @@ class SparseAutoencoder(nn.Module):
         """Returns the reconstruction that codes stand for."""
         params = self.variables["params"]
         return self._squash(codes @ params["w_dec"] + params["b_dec"][None])
-
-    def _codes(self, known: types.Pre, w_dec: Array, context: types.Context) -> Array | types.Codes:
-        if not self.rescale:
-            return layers.activate(self.activation, known, context)
-        norms = geometry.norms(w_dec)[:, 0]
-        seen = types.Pre(
-            known.dense * norms[None],
-            known.x,
-            known.centre,
-            known.w_enc * norms[None],
-            known.b_enc * norms,
-        )
-        return sparse.over(layers.activate(self.activation, seen, context), norms)
 
     def _squash(self, logits: Array) -> Array:
         return layers.NONLINEARITIES[self.output](logits)

@@ -3,12 +3,21 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sae_jax import types
+
 _TINY = 1e-8  # A row of zeros has no direction; it stays finite instead of becoming 0/0.
 
 
 def norms(rows: Float[Array, "d_sae d_in"]) -> Float[Array, "d_sae 1"]:
     """Returns the Euclidean norm of each row, at least 1e-8; there its gradient is 0, not 0/0."""
     return jnp.sqrt(jnp.maximum((rows**2).sum(axis=-1, keepdims=True), _TINY**2))
+
+
+def decoder_norms(params: types.PyTree, output: types.Output) -> Float[Array, " d_sae"]:
+    """Returns what one unit of each latent writes: what the model says, or the norms of `w_dec`."""
+    if "decoder_norms" in output.extras:
+        return output.extras["decoder_norms"]
+    return norms(params["w_dec"])[:, 0]
 
 
 def unit_rows(rows: Float[Array, "d_sae d_in"]) -> Float[Array, "d_sae d_in"]:

@@ -9,8 +9,6 @@ Latents are walked through one by one, `k` times a whole batch: at each, rows ar
 to in place, where one operation for all would first write `[batch, k, d_in]` into memory.
 """
 
-import dataclasses
-
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -54,14 +52,6 @@ def of_latents(
 ) -> Float[Array, "rows some"]:
     """Returns a number of each latent where `values` has its code."""
     return numbers[codes.indices] if isinstance(codes, types.Codes) else numbers[None]
-
-
-def over(codes: Array | types.Codes, numbers: Float[Array, " d_sae"]) -> Array | types.Codes:
-    """Returns codes divided by a number of each latent."""
-    divided = values(codes) / of_latents(codes, numbers)
-    if not isinstance(codes, types.Codes):
-        return divided
-    return dataclasses.replace(codes, values=divided)
 
 
 def active(codes: Array | types.Codes) -> Float[Array, " batch"]:

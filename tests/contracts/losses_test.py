@@ -70,6 +70,7 @@ def _inputs(rows=ROWS, mask=None):
         "encoded": array(3, 2),
         "quantised": array(3, 2),
         "router": array(3),
+        "shared": jnp.ones(D_SAE),
     }
     pre = array(D_SAE).at[0].set(0.5 + 1e-4)
     output = types.Output(x_hat=array(D_IN), codes=array(D_SAE), pre=pre, extras=extras)

@@ -92,11 +92,11 @@ def test_the_number_of_parameters_is_that_of_the_table(variant, activation):
 
 
 @every_case
-def test_latent_axes_are_those_of_length_d_sae(variant, activation):
-    params = _shapes(variant, activation)
+def test_latent_axes_are_those_that_count_latents(variant, activation):
+    params, count = _shapes(variant, activation), variants.LATENTS.get(variant, D_SAE)
     named = variants.module(variant).LATENT_AXES
     leaves = {path[-1].key: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    found = {name: leaf.shape.index(D_SAE) for name, leaf in leaves.items() if D_SAE in leaf.shape}
+    found = {name: leaf.shape.index(count) for name, leaf in leaves.items() if count in leaf.shape}
     assert found == {name: axis for name, axis in named.items() if name in leaves}
 
 
