@@ -13,7 +13,7 @@ shrinks, with the same lambda.
 
 import ml_collections
 
-from configs.papers import sparse_but_wrong
+from configs.papers import base
 from sae_jax import sweep
 
 VARIANTS = ("", "debug", "l1")
@@ -23,14 +23,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """Returns the config; `arg` is "", "debug" for a few steps of it, or "l1" for ReLU and L1."""
     if arg not in VARIANTS:
         raise ValueError(f'gated has no variant "{arg}": it has debug, l1')
-    config = sparse_but_wrong.get_config("debug" if arg == "debug" else "")
-    config.model = ml_collections.ConfigDict(dict(name="gated", d_sae=50))
+    config = base.get_config(arg)
+    config.model = ml_collections.ConfigDict(dict(name="gated", d_sae=base.D_SAE))
     weight = dict(name="warmup", value=0.3, warmup=0.05)
-    config.loss.update(gate_l1=weight, gate_reconstruction=1.0)
+    config.loss.update(mse_sum=1.0, gate_l1=weight, gate_reconstruction=1.0)
     config.optim.update(constraint="unit_norm", b1=0.0)
     if arg == "l1":
         config.model = ml_collections.ConfigDict(
-            dict(name="sae", d_sae=50, activation=dict(name="relu"))
+            dict(name="sae", d_sae=base.D_SAE, activation=dict(name="relu"))
         )
         config.loss = ml_collections.ConfigDict(dict(mse_sum=1.0, l1=weight))
     return config

@@ -11,7 +11,7 @@ true L0 can do without, and a difference is to be looked for at another.
 
 import ml_collections
 
-from configs.papers import sparse_but_wrong
+from configs.papers import base
 from sae_jax import sweep
 
 VARIANTS = ("", "debug", "learned")
@@ -21,11 +21,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """Returns the config; `arg` is "", "debug" for a few steps of it, or "learned" for eta too."""
     if arg not in VARIANTS:
         raise ValueError(f'lista has no variant "{arg}": it has debug, learned')
-    config = sparse_but_wrong.get_config("debug" if arg == "debug" else "")
+    config = base.get_config(arg)
     config.model = ml_collections.ConfigDict(
         dict(
             name="lista",
-            d_sae=50,
+            d_sae=base.D_SAE,
             activation=dict(name="batch_topk", k=11.0),
             steps=1,
             eta=0.3,
@@ -33,6 +33,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             decoder_norm=0.1,
         )
     )
+    config.loss.mse_sum = 1.0
+    base.calibrate(config, config.model.activation.get_ref("k"))
     return config
 
 

@@ -13,7 +13,7 @@ Here on the world `sparse_but_wrong` with its other settings, to be held against
 
 import ml_collections
 
-from configs.papers import sparse_but_wrong
+from configs.papers import base
 from sae_jax import sweep
 
 VARIANTS = ("", "debug", "mnist")
@@ -28,10 +28,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """
     if arg not in VARIANTS:
         raise ValueError(f'matching_pursuit has no variant "{arg}": it has debug, mnist')
-    config = sparse_but_wrong.get_config("debug" if arg == "debug" else "")
+    config = base.get_config(arg)
     config.model = ml_collections.ConfigDict(
-        dict(name="matching_pursuit", d_sae=50, k=11, relu=True, bias="zeros")
+        dict(name="matching_pursuit", d_sae=base.D_SAE, k=11, relu=True, bias="zeros")
     )
+    config.loss.mse_sum = 1.0
     config.optim.constraint = "unit_norm"
     if arg == "mnist":
         config.update(num_steps=1800, batch_size=512, eval_every=300, checkpoint_every=500)

@@ -12,7 +12,7 @@ compared with is `gated.py:l1`.
 
 import ml_collections
 
-from configs.papers import sparse_but_wrong
+from configs.papers import base
 from sae_jax import sweep
 
 VARIANTS = ("", "debug", "relu")
@@ -22,17 +22,17 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """Returns the config; `arg` is "", "debug" for a few steps, or "relu" for ReLU's gradients."""
     if arg not in VARIANTS:
         raise ValueError(f'prolu has no variant "{arg}": it has debug, relu')
-    config = sparse_but_wrong.get_config("debug" if arg == "debug" else "")
+    config = base.get_config(arg)
     gradient = "relu" if arg == "relu" else "ste"
     config.model = ml_collections.ConfigDict(
         dict(
             name="sae",
-            d_sae=50,
+            d_sae=base.D_SAE,
             activation=dict(name="prolu", gradient=gradient),
             encoder_bias=False,
         )
     )
-    config.loss.l1 = dict(name="warmup", value=0.3, warmup=0.05)
+    config.loss.update(mse_sum=1.0, l1=dict(name="warmup", value=0.3, warmup=0.05))
     config.optim.constraint = "unit_norm"
     return config
 
