@@ -10,7 +10,7 @@ The step H has no gradient: `b_gate` learns only by the terms `gate_l1` and `gat
 of `sae_jax/losses/gated.py`, which with `mse_sum` make the paper's loss, with rows of norm 1.
 """
 
-from typing import Literal
+from typing import get_args
 
 from flax import linen as nn
 import jax
@@ -37,12 +37,12 @@ class Gated(nn.Module):
     d_in: int
     d_sae: int
     decoder_norm: float = 1.0
-    bias: Literal["zeros", "mean"] = "zeros"
+    bias: layers.Centre = "zeros"
 
     def __post_init__(self) -> None:
         """Refuses sizes that cannot be and words that name no choice."""
         layers.check_sizes(d_sae=self.d_sae)
-        layers.check_choice("bias", self.bias, ("zeros", "mean"))
+        layers.check_choice("bias", self.bias, get_args(layers.Centre))
         super().__post_init__()
 
     @nn.compact

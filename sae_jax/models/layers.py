@@ -1,7 +1,7 @@
 """What architectures are made of: layers, initialisers, non-linearities, and checks of fields."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from flax import linen as nn
 import jax
@@ -20,6 +20,7 @@ NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "softplus": jax.nn.softplus,
     "tanh": jnp.tanh,
 }
+Centre = Literal["zeros", "mean", "median"]
 RECTIFIERS = ("elu", "gelu", "relu", "silu")
 
 
@@ -121,14 +122,29 @@ def transposed(key: jax.Array, w_dec: jax.Array) -> jax.Array:
     return jnp.array(w_dec.T, copy=True)
 
 
-def centre(bias: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Returns what makes `b_dec` `[d_in]` of a batch: "zeros", or the "mean" of its examples."""
+def centre(bias: Centre) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Returns what makes `b_dec` `[d_in]` of examples: their mean, geometric median, or zeros."""
+    of = {
+        "zeros": lambda x: jnp.zeros(x.shape[1], x.dtype),
+        "mean": lambda x: x.mean(axis=0),
+        "median": geometry.median,
+    }[bias]
+    return lambda key, x: of(x)
 
-    def make(key: jax.Array, x: jax.Array) -> jax.Array:
-        del key
-        return x.mean(axis=0) if bias == "mean" else jnp.zeros(x.shape[1], x.dtype)
 
-    return make
+def towards_examples(
+    key: jax.Array, shape: tuple[int, int], x: jax.Array, norm: float
+) -> jax.Array:
+    """Returns rows that point from the centre of examples to some of them, drawn at random.
+
+    Args:
+      key: typed PRNG key `[]`.
+      shape: `(d_sae, d_in)`; with more rows than examples some are used again.
+      x: `[batch, d_in]`, examples less their centre.
+      norm: of each row.
+    """
+    order = jax.random.permutation(key, x.shape[0])
+    return norm * geometry.unit_rows(x[order[jnp.arange(shape[0]) % x.shape[0]]])
 
 
 def mean_logit(x: jax.Array, smallest: float = 1e-3) -> jax.Array:

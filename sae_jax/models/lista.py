@@ -10,7 +10,7 @@ the input encodes the residual too. As that is linear, `a_t` is the encoding of 
 residuals were added, and sparse codes stay sparse. Each step costs a decoding and an encoding.
 """
 
-from typing import Any, Literal
+from typing import Any, get_args
 
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -46,12 +46,12 @@ class LearnedShrinkage(nn.Module):
     eta: float = 0.3
     learn_eta: bool = False
     decoder_norm: float = 1.0
-    bias: Literal["zeros", "mean"] = "zeros"
+    bias: layers.Centre = "zeros"
 
     def __post_init__(self) -> None:
         """Refuses sizes that cannot be and words that name no choice."""
         layers.check_sizes(d_sae=self.d_sae, steps=self.steps)
-        layers.check_choice("bias", self.bias, ("zeros", "mean"))
+        layers.check_choice("bias", self.bias, get_args(layers.Centre))
         if self.eta <= 0:
             raise ValueError(f"eta={self.eta}: it must be above 0")
         super().__post_init__()

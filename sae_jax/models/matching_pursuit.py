@@ -11,7 +11,7 @@ it the largest in absolute value: implementations differ. Gradients pass through
 latents are chosen is a constant. Rows must have norm 1: use the constraint "unit_norm".
 """
 
-from typing import Literal
+from typing import get_args
 
 from flax import linen as nn
 import jax.numpy as jnp
@@ -39,12 +39,12 @@ class MatchingPursuit(nn.Module):
     d_sae: int
     k: int
     relu: bool = True
-    bias: Literal["zeros", "mean"] = "zeros"
+    bias: layers.Centre = "zeros"
 
     def __post_init__(self) -> None:
         """Refuses sizes that cannot be and words that name no choice."""
         layers.check_sizes(d_sae=self.d_sae, k=self.k)
-        layers.check_choice("bias", self.bias, ("zeros", "mean"))
+        layers.check_choice("bias", self.bias, get_args(layers.Centre))
         super().__post_init__()
 
     @nn.compact

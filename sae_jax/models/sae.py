@@ -13,7 +13,7 @@ no sparsity term it is linear and its optimum spans the principal components (Ba
 tied, with the identity and a ReLU at its output, the toy model of Elhage et al. 2022.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 from flax import linen as nn
 import jax
@@ -39,9 +39,11 @@ class SparseAutoencoder(nn.Module):
       encoder_bias: whether there is a `b_enc`, or 0 in its place.
       output: what the decoder ends in.
       weights: how `w_dec` starts. "directions": rows in random directions, of norm `decoder_norm`;
+        "examples": of that norm, towards examples that `init` sees, from where `b_dec` starts;
         "uniform": from +-sqrt(6 / (d_in + d_sae + 1)), encoder and decoder apart (Ng 2011).
-      decoder_norm: norm of the decoder rows at the start, for "directions".
-      bias: how `b_dec` starts: "zeros", or the "mean" of the examples that `init` sees.
+      decoder_norm: norm of the decoder rows at the start.
+      bias: how `b_dec` starts: "zeros", or the "mean" or geometric "median" of the examples that
+        `init` sees.
       rescale: whether the activation sees pre-activations times the norms of their decoder rows.
     """
 
@@ -52,23 +54,23 @@ class SparseAutoencoder(nn.Module):
     pre_bias: bool = True
     encoder_bias: bool = True
     output: Literal["identity", "relu", "sigmoid"] = "identity"
-    weights: Literal["directions", "uniform"] = "directions"
+    weights: Literal["directions", "examples", "uniform"] = "directions"
     decoder_norm: float = 1.0
-    bias: Literal["zeros", "mean"] = "zeros"
+    bias: layers.Centre = "zeros"
     rescale: bool = False
 
     def __post_init__(self) -> None:
         """Refuses sizes that cannot be and words that name no choice."""
         layers.check_sizes(d_sae=self.d_sae)
         layers.check_choice("output", self.output, ("identity", "relu", "sigmoid"))
-        layers.check_choice("weights", self.weights, ("directions", "uniform"))
-        layers.check_choice("bias", self.bias, ("zeros", "mean"))
+        layers.check_choice("weights", self.weights, ("directions", "examples", "uniform"))
+        layers.check_choice("bias", self.bias, get_args(layers.Centre))
         super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch d_in"], context: types.Context) -> types.Output:
         """Returns reconstruction, codes and pre-activations of a batch."""
-        w_dec = self.param("w_dec", self._rows, (self.d_sae, self.d_in))
+        w_dec = self.param("w_dec", self._rows, (self.d_sae, self.d_in), x)
         b_enc = jnp.zeros(self.d_sae, x.dtype)
         if self.encoder_bias:
             b_enc = self.param("b_enc", nn.initializers.zeros, (self.d_sae,))
@@ -89,7 +91,10 @@ class SparseAutoencoder(nn.Module):
     def _squash(self, logits: Array) -> Array:
         return layers.NONLINEARITIES[self.output](logits)
 
-    def _rows(self, key: Array, shape: tuple[int, int]) -> Array:
+    def _rows(self, key: Array, shape: tuple[int, int], x: Array) -> Array:
+        if self.weights == "examples":
+            offset = x - layers.centre(self.bias)(key, x)[None]
+            return layers.towards_examples(key, shape, offset, self.decoder_norm)
         if self.weights == "uniform":
             bound = (6 / (self.d_in + self.d_sae + 1)) ** 0.5
             return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
@@ -97,7 +102,7 @@ class SparseAutoencoder(nn.Module):
 
     def _encoder(self, key: Array, w_dec: Array) -> Array:
         if self.weights == "uniform":
-            return self._rows(key, (self.d_in, self.d_sae))
+            return self._rows(key, (self.d_in, self.d_sae), w_dec)
         return layers.transposed(key, w_dec)
 
 

@@ -10,7 +10,7 @@ expert E_e has no biases. The router learns by p_e, and by the term `load_balanc
 made of an example is not computed: see `sae_jax/ops/experts.py` for what is.
 """
 
-from typing import Literal
+from typing import get_args
 
 from flax import linen as nn
 import jax
@@ -49,12 +49,12 @@ class Switch(nn.Module):
     experts: int
     k: int
     decoder_norm: float = 1.0
-    bias: Literal["zeros", "mean"] = "zeros"
+    bias: layers.Centre = "zeros"
 
     def __post_init__(self) -> None:
         """Refuses sizes that cannot be and words that name no choice."""
         layers.check_sizes(d_sae=self.d_sae, experts=self.experts, k=self.k)
-        layers.check_choice("bias", self.bias, ("zeros", "mean"))
+        layers.check_choice("bias", self.bias, get_args(layers.Centre))
         if self.d_sae % self.experts:
             raise ValueError(
                 f"experts={self.experts} of {self.d_sae} latents: choose a number that divides them"

@@ -1,5 +1,6 @@
 """Directions and norms of dictionaries."""
 
+from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -23,6 +24,20 @@ def decoder_norms(params: types.PyTree, output: types.Output) -> Float[Array, " 
 def unit_rows(rows: Float[Array, "d_sae d_in"]) -> Float[Array, "d_sae d_in"]:
     """Returns the rows scaled to norm 1."""
     return rows / norms(rows)
+
+
+def median(x: Float[Array, "batch d_in"], steps: int = 100) -> Float[Array, " d_in"]:
+    """Returns the geometric median: the point whose distances to all rows have the least sum.
+
+    Found by Weiszfeld's iteration, m <- sum_i x_i / ||x_i - m|| / sum_i 1 / ||x_i - m||, from the
+    mean on. A few rows that are far from all others hardly move it.
+    """
+
+    def nearer(_: Array, point: Array) -> Array:
+        weights = 1 / norms(x - point[None])
+        return (weights * x).sum(axis=0) / weights.sum()
+
+    return lax.fori_loop(0, steps, nearer, x.mean(axis=0))
 
 
 def without_parallel(

@@ -8,7 +8,7 @@ from sae_jax import types
 from sae_jax.activations import identity, relu, sigmoid, topk
 from sae_jax.losses import reconstruction, sparsity
 from sae_jax.models import base, sae
-from sae_jax.ops import sparse
+from sae_jax.ops import geometry, sparse
 
 D_IN, D_SAE, L1 = 3, 6, 0.3
 
@@ -119,6 +119,7 @@ def test_sparse_codes_give_the_numbers_and_the_gradients_of_dense_ones(tied, pre
 @pytest.mark.parametrize("form", ["dense", "sparse"])
 def test_rescaled_latents_are_compared_by_what_they_would_write(form):
     x, params = _five_activations()
+    params["w_dec"][:2] *= [[5.0], [0.2]]  # So that other latents are the largest.
     norms = np.linalg.norm(params["w_dec"], axis=1)
     batch = types.Batch(x=jnp.asarray(x, jnp.float32))
     model = sae.Model(D_IN, D_SAE, topk.Activation(k=2, relu=True, form=form), rescale=True)
@@ -141,7 +142,7 @@ def test_rescaled_latents_are_compared_by_what_they_would_write(form):
     (got, output), grads = jax.value_and_grad(loss, has_aux=True)(params)
     assert got == pytest.approx(float(wanted), rel=1e-5)
     np.testing.assert_allclose(sparse.dense(output.codes) * norms[None], kept, atol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), grads, slopes)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5), grads, slopes)
     plain = sae.Model(D_IN, D_SAE, topk.Activation(k=2, relu=True, form=form))
     other = base.forward(plain, params, {}, batch.x, _context(train=True))[0]
     assert ((sparse.dense(other.codes) > 0) != (kept > 0)).any()
@@ -256,3 +257,17 @@ def unchecked():
 def test_a_word_that_names_no_choice_is_refused(field):
     with pytest.raises(ValueError, match=f'{field}="tanh": choose from '):
         sae.Model(D_IN, D_SAE, relu.Activation(), **{field: "tanh"})
+
+
+def test_rows_may_start_towards_examples_and_the_bias_at_their_median():
+    x = jnp.asarray(5 + np.random.RandomState(0).randn(4, D_IN) ** 3, jnp.float32)
+    model = sae.Model(
+        D_IN, D_SAE, relu.Activation(), weights="examples", bias="median", decoder_norm=0.5
+    )
+    params, _ = base.init(model, jax.random.key(0), x)
+    np.testing.assert_allclose(params["b_dec"], geometry.median(x), rtol=1e-6)
+    offset = np.asarray(x) - np.asarray(params["b_dec"])
+    cosines = np.asarray(params["w_dec"]) @ (offset / np.linalg.norm(offset, axis=1)[:, None]).T
+    np.testing.assert_allclose(cosines.max(axis=1), 0.5, rtol=1e-5)
+    assert len(set(cosines.argmax(axis=1)[:4])) == 4
+    np.testing.assert_array_equal(params["w_enc"], params["w_dec"].T)

@@ -37,3 +37,17 @@ def test_without_parallel_leaves_the_orthogonal_part():
 def test_without_parallel_by_hand():
     moves, rows = jnp.asarray([[3.0, 5.0]]), jnp.asarray([[2.0, 0.0]])
     np.testing.assert_allclose(geometry.without_parallel(moves, rows), [[0.0, 5.0]], atol=1e-6)
+
+
+def test_the_median_has_the_least_sum_of_distances():
+    x = np.random.RandomState(0).randn(101, 3) ** 3
+    point = np.asarray(geometry.median(jnp.asarray(x, jnp.float32)), np.float64)
+
+    def distances(at):
+        return np.linalg.norm(x - at, axis=1).sum()
+
+    for direction in np.concatenate([np.eye(3), -np.eye(3)]):
+        assert distances(point) <= distances(point + 0.01 * direction) + 1e-4
+    far = np.concatenate([x, np.full((3, 3), 1e4)])
+    moved = np.asarray(geometry.median(jnp.asarray(far, jnp.float32)))
+    assert np.abs(moved - point).max() < 0.1 < np.abs(far.mean(axis=0) - x.mean(axis=0)).min()
