@@ -72,7 +72,7 @@ def test_random_directions_recover_nothing():
 
 
 def test_ksvd_finds_what_signals_are_made_of(monkeypatch):
-    """Ten atoms in eight dimensions, two a signal, a little noise, and a start that is not stuck."""
+    """Ten atoms in eight dimensions, two a signal, little noise, a start that is not stuck."""
     monkeypatch.setattr(world, "N_FEATURES", 10)
     monkeypatch.setattr(world, "ACTIVE", 2)
     rng = np.random.RandomState(3)
