@@ -8,6 +8,7 @@ that of scikit-learn, 200 rounds.
 
 from collections.abc import Sequence
 from typing import Any
+import warnings
 
 from matplotlib.figure import Figure
 import numpy as np
@@ -58,7 +59,7 @@ def by_ksvd(x: np.ndarray, seed: int, rounds: int = 80) -> np.ndarray:
     """Returns the dictionary `[50, d]` that K-SVD finds (Aharon, Elad & Bruckstein 2006)."""
     atoms = at_random(x, seed)
     for _ in range(rounds):
-        codes = linear_model.orthogonal_mp(atoms.T, x.T, n_nonzero_coefs=ksvd.ACTIVE).T
+        codes = _pursued(atoms, x)
         for atom in range(len(atoms)):
             users = np.flatnonzero(codes[:, atom])
             if not len(users):
@@ -69,6 +70,14 @@ def by_ksvd(x: np.ndarray, seed: int, rounds: int = 80) -> np.ndarray:
             atoms[atom], codes[users, atom] = v[0], s[0] * u[:, 0]
         _replace_useless(atoms, codes, x)
     return atoms
+
+
+def _pursued(atoms: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Returns the codes `[n, 50]` of orthogonal matching pursuit, three atoms a signal."""
+    with warnings.catch_warnings():
+        # A signal that is an atom, as at the start, leaves nothing for a second one.
+        warnings.filterwarnings("ignore", "Orthogonal matching pursuit ended", RuntimeWarning)
+        return linear_model.orthogonal_mp(atoms.T, x.T, n_nonzero_coefs=ksvd.ACTIVE).T
 
 
 def _replace_useless(atoms: np.ndarray, codes: np.ndarray, x: np.ndarray) -> None:
