@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
-from sae_jax.ops import select, sparse
+from sae_jax.ops import geometry, select, sparse
 
 
 def auxk(
@@ -36,7 +36,7 @@ def auxk(
       k: how many dead latents help an example; 0 for half of d_in.
       relu: whether chosen pre-activations below 0 count as 0, as in the authors' code.
     """
-    w_dec, mask = params["w_dec"], types.mask(batch)
+    w_dec, mask = geometry.decoder_rows(params, output), types.mask(batch)
     d_sae, d_in = w_dec.shape
     dead = jnp.broadcast_to(context.dead, (d_sae,))  # One for all where nothing is trained.
     k = min(k or d_in // 2 or 1, d_sae)

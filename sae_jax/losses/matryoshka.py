@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import errors, types
-from sae_jax.ops import sparse
+from sae_jax.ops import geometry, sparse
 
 
 def matryoshka(
@@ -44,7 +44,7 @@ def matryoshka(
       detach: whether an error moves only the latents that its own prefix adds.
     """
     del context
-    w_dec = params["w_dec"]
+    w_dec = geometry.decoder_rows(params, output)
     ends = _ends(prefixes, w_dec.shape[0])
     scale = jnp.asarray(_weights(weights, ends), jnp.float32)
     x_hat = jnp.broadcast_to(params["b_dec"][None], batch.target.shape)

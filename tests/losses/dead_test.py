@@ -93,3 +93,7 @@ def test_it_is_zero_and_finite_where_there_is_nothing_to_do(case):
     value, grads = jax.value_and_grad(lambda params: _term(params, k=K, **given).sum())(PARAMS)
     assert value == 0
     jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, 0), grads)
+
+
+def test_where_nothing_is_trained_no_latent_is_dead():
+    np.testing.assert_array_equal(_term(is_dead=np.zeros((), bool)), np.zeros(BATCH))
