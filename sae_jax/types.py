@@ -114,7 +114,8 @@ class Output:
       extras: what single terms and metrics need besides, by name; the model's docstring lists them.
         "logits" `[batch, ...]`, what a sigmoid at the output was applied to, is there in every
         model that ends in one; "decoder_norms" `[d_sae]`, what one unit of a latent writes, where
-        that is not the norm of a row of `w_dec`.
+        that is not the norm of a row of `w_dec`; "w_dec" `[d_sae, d_out]`, what codes are decoded
+        with, where that is made of the parameter `w_dec`.
     """
 
     x_hat: jax.Array

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
-from sae_jax.ops import select, sparse
+from sae_jax.ops import geometry, select, sparse
 
 _MOST = 20.0  # Of a pre-activation that exp is taken of.
 
@@ -41,7 +41,7 @@ def auxk(
       normalise: whether the error is divided by the mean over the batch; SAELens leaves it as it
         is, and gives the term the weight 1 beside `mse_sum`.
     """
-    w_dec, mask = params["w_dec"], types.mask(batch)
+    w_dec, mask = geometry.decoder_rows(params, output), types.mask(batch)
     d_sae, d_in = w_dec.shape
     dead = jnp.broadcast_to(context.dead, (d_sae,))  # One for all where nothing is trained.
     k = min(k or d_in // 2 or 1, d_sae)

@@ -48,7 +48,7 @@ def matryoshka(
       detach: whether an error moves only the latents that its own prefix adds.
     """
     del context
-    w_dec = params["w_dec"]
+    w_dec = geometry.decoder_rows(params, output)
     ends = _ends(prefixes, w_dec.shape[0])
     scale = jnp.asarray(_weights(weights, ends), jnp.float32)
     x_hat = jnp.broadcast_to(params["b_dec"][None], batch.target.shape)

@@ -35,12 +35,11 @@ def orthogonality(
     Args:
       params: `w_dec` is read.
       batch: for its size.
-      output: not read.
+      output: its extra "w_dec" is read, if it is there.
       context: its key draws the chunks.
       chunks: of equal size, up to what does not fill them; 1 compares all with all.
     """
-    del output
-    w_dec = params["w_dec"]
+    w_dec = geometry.decoder_rows(params, output)
     size = w_dec.shape[0] // chunks
     if size < 2:
         raise errors.UserError(

@@ -87,7 +87,7 @@ def l1_designated(
     del batch, context
     if "shared" not in output.extras:
         raise errors.UserError(
-            'l1_designated needs a model with shared latents: set model.name="crosscoder"'
+            "l1_designated needs shared latents: choose a crosscoder and set model.shared"
         )
     price = jnp.where(output.extras["shared"] > 0, shared, 1.0)
     price = sparse.of_latents(output.codes, price * geometry.decoder_norms(params, output))

@@ -37,8 +37,8 @@ def prepare(params: dict[str, Any], data: Any) -> dict[str, Any]:
     known = hasattr(data, "features") and data.spec.target_shape is None
     if "w_dec" not in params or not known:
         raise errors.UserError(
-            f"the metric support needs a model with w_dec and data of which the features that make "
-            f"the target are known: not {data.spec.name}"
+            "the metric support needs a model with w_dec and data whose features are known: "
+            f"{data.spec.name} is none"
         )
     feature = dictionaries.matched(params["w_dec"], data.features)
     return {"feature": feature.astype(np.int32)}

@@ -34,8 +34,8 @@ class Crosscoder(nn.Module):
     """One encoder of all sites, one activation, one decoder to all sites.
 
     `w_dec` `[d_sae, sites * d]` starts in random directions, those of the sites apart, and `w_enc`
-    as its transpose; biases start at 0. Extras: "decoder_norms" `[d_sae]`, and "shared" `[d_sae]`,
-    1 for a designated latent and 0 for others.
+    as its transpose; biases start at 0. Extras: "decoder_norms" `[d_sae]`; with shared latents
+    "shared" `[d_sae]`, 1 for these and 0 for others, and "w_dec", what codes are decoded with.
 
     Attributes:
       d_in: numbers in an example, `sites * d`.
@@ -73,7 +73,7 @@ class Crosscoder(nn.Module):
         """Returns reconstruction, codes and pre-activations of a batch."""
         shared = jnp.arange(self.d_sae) < round(self.shared * self.d_sae)
         held = self.param("w_dec", self._rows, shared)
-        w_dec = jnp.where(shared[:, None], self._equal(held), held)
+        w_dec = jnp.where(shared[:, None], self._equal(held), held) if self.shared else held
         w_enc = self.param("w_enc", lambda key: jnp.array(held.T, copy=True))
         b_enc = self.param("b_enc", nn.initializers.zeros, (self.d_sae,))
         b_dec = self.param("b_dec", nn.initializers.zeros, (self.d_in,))
@@ -87,7 +87,9 @@ class Crosscoder(nn.Module):
             context,
             norms if self.rescale else None,
         )
-        extras = {"decoder_norms": norms, "shared": shared.astype(jnp.float32)}
+        extras = {"decoder_norms": norms}
+        if self.shared:
+            extras |= {"shared": shared.astype(jnp.float32), "w_dec": w_dec}
         return types.Output(sparse.product(codes, w_dec) + b_dec[None], codes, known, extras)
 
     def decode(self, codes: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_in"]:

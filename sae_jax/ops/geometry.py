@@ -21,6 +21,11 @@ def decoder_norms(params: types.PyTree, output: types.Output) -> Float[Array, " 
     return norms(params["w_dec"])[:, 0]
 
 
+def decoder_rows(params: types.PyTree, output: types.Output) -> Float[Array, "d_sae d_out"]:
+    """Returns the rows that the model decodes with: `w_dec`, or what it makes of it."""
+    return output.extras.get("w_dec", params["w_dec"])
+
+
 def unit_rows(rows: Float[Array, "d_sae d_in"]) -> Float[Array, "d_sae d_in"]:
     """Returns the rows scaled to norm 1."""
     return rows / norms(rows)

@@ -33,7 +33,9 @@ PICTURE = ((28, 28, 1), None)
 SHAPES: dict[str, tuple[tuple[int, ...] | None, tuple[int, ...] | None]] = {
     "movielens": (None, None),
     "movielens_implicit": (None, None),
+    "mlp_stack": ((3, 32), (96,)),
     "moving_digits": ((3, 8, 8, 1), (320,)),
+    "sites": ((2, 32), None),
     "ucr_forecast": ((64, 1), (80,)),
 }
 NUMBERS = np.random.RandomState(0).randint(0, 256, (8192, 784), np.uint8)

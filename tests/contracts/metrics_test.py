@@ -27,17 +27,21 @@ DATA = {
 
 
 class _World:
-    """Features that metrics of known features are given."""
+    """Features that metrics of known features are given: at two sites, the first four at one."""
 
-    spec = base.Spec("world", "test", (D_IN,))
+    spec = base.Spec("world", "test", (D_IN,), (2, D_IN // 2))
     features = np.random.RandomState(2).randn(20, D_IN).astype(np.float32)
     parents = np.asarray([-1] * 5 + [0, 0, 1, 2, 2] + [-1] * 10)
+    features[:4, D_IN // 2 :] = 0
 
 
 PARAMS = {
     "w_enc": np.random.RandomState(3).randn(D_IN, D_SAE),
     "w_dec": np.random.RandomState(4).randn(D_SAE, D_IN),
 }
+PARAMS["w_dec"][-3:] = _World.features[:3]  # One site's own latents, rightly,
+PARAMS["w_dec"][-6:-3] = _World.features[4:7]
+PARAMS["w_dec"][-6:-3, D_IN // 2 :] = 0  # and wrongly.
 KNOBS = {"ssim": dict(grid=(2, 4, 1), size=2)}  # What the config or the data must say.
 
 every_metric = pytest.mark.parametrize("name", METRICS)

@@ -148,3 +148,7 @@ def test_a_ghost_is_zero_and_finite_where_there_is_nothing_to_do(case):
     value, grads = jax.value_and_grad(lambda params: _ghost(params, **given).sum())(PARAMS)
     assert value == 0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+def test_where_nothing_is_trained_no_latent_is_dead():
+    np.testing.assert_array_equal(_term(is_dead=np.zeros((), bool)), np.zeros(BATCH))
