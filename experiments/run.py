@@ -8,6 +8,7 @@ import numpy as np
 from experiments import build, checks, figures, workdir
 from sae_jax import errors
 from sae_jax.data import base
+from sae_jax.models import base as models
 from sae_jax.train import checkpoint, evaluate, loop, step
 
 
@@ -46,7 +47,10 @@ def view(
         folder=folder,
         task=task,
         state=state,
-        params=evaluator.gathered(state.params),
+        params=evaluator.gathered(
+            models.with_dictionary(task.method.model, state.params, state.stats)
+        ),
+        stats=evaluator.gathered(state.stats),
         totals=totals,
         input=np.asarray(examples.x),
         target=np.asarray(examples.target),

@@ -34,7 +34,8 @@ class Run:
       folder: where it is kept.
       task: what was trained, and on what.
       state: as it was saved last.
-      params: parameters, whole, NumPy arrays.
+      params: parameters, whole, NumPy arrays; `w_dec` is there too if the model makes it of others.
+      stats: what the model carries on besides, whole, NumPy arrays.
       totals: sums of the metrics, for each evaluation.
       input: `[EXAMPLES, d_in]`, the first examples of the first evaluation, as the model sees them.
       target: `[EXAMPLES, d_out]`, what it was to make of them.
@@ -45,6 +46,7 @@ class Run:
     task: loop.Task
     state: step.State
     params: dict[str, Any]
+    stats: dict[str, Any]
     totals: Mapping[str, evaluate.Totals]
     input: np.ndarray
     target: np.ndarray
@@ -73,7 +75,7 @@ class Run:
         if not hasattr(method.model, "decode"):
             return None
         scale = method.normaliser.scale(self.state.normaliser, jnp.asarray(like))
-        variables = {"params": jax.tree.map(jnp.asarray, self.params)}
+        variables = jax.tree.map(jnp.asarray, {"params": self.params, "stats": self.stats})
         x_hat: Any = method.model.apply(variables, jnp.asarray(codes), method="decode")
         return np.asarray(scale.leave(x_hat))
 

@@ -16,7 +16,7 @@ from experiments import figures
 from experiments.figures import interpolation, manifold, samples, traversals
 from sae_jax.activations import identity
 from sae_jax.data import base
-from sae_jax.models import base as models, mlp, vae, vq
+from sae_jax.models import archetypal, base as models, mlp, vae, vq
 from sae_jax.ops import normalise
 from sae_jax.types import Context
 
@@ -53,6 +53,7 @@ def _run(model, grid=GRID, normaliser=None, fitted=None, totals=None):
         task=types.SimpleNamespace(method=method, data=data),
         state=types.SimpleNamespace(normaliser=fitted),
         params=params,
+        stats=stats,
         totals={} if totals is None else {"test": totals},
         input=x,
         target=x,
@@ -91,6 +92,12 @@ def test_a_code_is_decoded_into_the_scale_of_the_data(normaliser, fitted):
     fitted = jax.tree.map(jnp.asarray, fitted)
     run = _run(_vae(output="identity"), normaliser=normaliser, fitted=fitted)
     np.testing.assert_allclose(run.decode(run.output.codes, run.input), run.output.x_hat, atol=1e-5)
+
+
+def test_a_code_is_decoded_with_what_lies_in_the_stats():
+    run = _run(archetypal.Model(D_IN, 5, identity.Activation(), points=4))
+    found = run.decode(run.output.codes, run.input)
+    np.testing.assert_allclose(found, run.output.x_hat, rtol=1e-4, atol=1e-4)
 
 
 def test_samples_are_decoded_from_the_prior():
