@@ -129,7 +129,7 @@ def test_at_full_size_it_has_the_published_numbers():
     data = synth_sae_bench.load("test")
     forest = data.draw.keywords["forest"]
     assert forest.size == 10_880
-    on = _examples(data, 4096).truth > 0
+    on = _examples(data, 2048).truth > 0
     assert on.sum(axis=1).mean() == pytest.approx(34, abs=1.5)
     assert on[:, :4096].sum(axis=1).mean() == pytest.approx(25, abs=1.5)
     cosines = np.abs(data.features[:2048] @ data.features.T)
