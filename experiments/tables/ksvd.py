@@ -7,6 +7,7 @@ that of scikit-learn, 200 rounds.
 """
 
 from collections.abc import Sequence
+from typing import Any
 import warnings
 
 from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ ROWS = (
 
 def measure(row: tables.Row, seed: int, run: tables.Run | None) -> tables.Numbers:
     """Returns how many atoms of the run's world are found in its decoder, or by a classic."""
-    data = ksvd.load("train", seed=seed) if run is None else run.task.data
+    data: Any = ksvd.load("train", seed=seed) if run is None else run.task.data
     if run is not None:
         found = np.asarray(run.state.params["w_dec"])
     else:
