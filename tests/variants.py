@@ -16,6 +16,7 @@ MODELS = {
     "sae": ("sae", {}, 2 * 8 * 32 + 32 + 8),
     "sae_tied": ("sae", dict(tied=True), 8 * 32 + 32 + 8),
     "sae_rescaled": ("sae", dict(rescale=True), 2 * 8 * 32 + 32 + 8),
+    "sae_relu_output": ("sae", dict(pre_bias=False, output="relu"), 2 * 8 * 32 + 32 + 8),
     "sae_ng": (
         "sae",
         dict(weights="uniform", output="sigmoid", pre_bias=False, bias="mean"),

@@ -10,8 +10,9 @@ the squared error of feature i weighs 0.9^i, batches of 1,024, 10,000 steps of A
 says nothing that b cannot.
 
 Aimed at: dense features (p = 1) leave two of them, at a right angle; at p = 0.05 the best of some
-runs keeps all five, as the corners of a pentagon, 72 degrees apart, of norms about 1.13. Measured
-by `experiments/tables/superposition.py`.
+runs keeps all five, as the corners of a pentagon, 72 degrees apart, of norms about 1.13. Measured:
+13 of 15 runs keep five, the others four; of the best of each five, gaps are 70.3 to 73.2 degrees
+and norms 1.13. `experiments/tables/superposition.py` has all; a run takes a quarter of a minute.
 """
 
 import ml_collections

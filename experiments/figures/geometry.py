@@ -25,7 +25,8 @@ def draw(rows: dict[str, Any], figure: Figure) -> None:
     axis.plot(np.cos(circle), np.sin(circle), color="0.85", linewidth=1)
     for place, (x, y) in enumerate(columns):
         color = str(0.7 * place / len(columns))
-        axis.annotate("", (x, y), (0, 0), arrowprops=dict(arrowstyle="->", color=color, lw=1.5))
+        arrow = dict(arrowstyle="->", color=color, lw=1.5, shrinkA=0, shrinkB=0)
+        axis.annotate("", (x, y), (0, 0), arrowprops=arrow)
         axis.annotate(str(place), (1.12 * x, 1.12 * y), ha="center", va="center", fontsize=7)
     side = 1.25 * max(1.0, float(np.abs(columns).max()))
     axis.set_xlim(-side, side)

@@ -12,7 +12,7 @@ import warnings
 
 from matplotlib.figure import Figure
 import numpy as np
-from sklearn import decomposition, linear_model
+from sklearn import decomposition, exceptions, linear_model
 
 from experiments import tables
 from sae_jax.data import base, ksvd
@@ -23,7 +23,7 @@ COLUMNS = {"atoms": "atoms found, of 50", "mcc": "MCC"}
 SIZE = (6.4, 2.8)
 _CONFIG = "configs/papers/ksvd.py"
 _ALIKE = 0.99
-_LASSO = 0.1  # Chosen on seed 100.
+_LASSO = 0.1  # On seed 100, where 0.05, 0.2 and 0.4 found all atoms too.
 
 
 ROWS = (
@@ -96,7 +96,10 @@ def by_l1(x: np.ndarray, seed: int) -> np.ndarray:
     learned = decomposition.DictionaryLearning(
         ksvd.N_FEATURES, alpha=_LASSO, fit_algorithm="cd", max_iter=200, random_state=seed
     )
-    return learned.fit(x).components_
+    with warnings.catch_warnings():
+        # Of single rounds, which need not converge.
+        warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
+        return learned.fit(x).components_
 
 
 _CLASSICS = {
