@@ -163,7 +163,8 @@ def bind(method: Method, state: State) -> types.Bound:
 
 def loss_terms(method: Method, state: State, batch: types.Batch) -> dict[str, jax.Array]:
     """Returns each term of the loss, unweighted, `[]`, for one batch."""
-    context = dataclasses.replace(_context_at_rest(state.key), step=state.step)
+    dead = state.idle >= method.dead_after
+    context = dataclasses.replace(_context_at_rest(state.key), step=state.step, dead=dead)
     scaled, _ = to_model_scale(method, state.normaliser, batch)
     _, (_, _, terms) = _loss(method, state.params, state.stats, scaled, context)
     return terms
