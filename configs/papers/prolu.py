@@ -8,6 +8,9 @@ Taggart 2024 ("ProLU: A Nonlinearity for Sparse Autoencoders"): squared error an
 moved by one of two synthetic gradients. Published for language models: at equal L0 lower errors
 than ReLU with L1. Here on the world `sparse_but_wrong` with rows of norm 1; the encoder that it is
 compared with is `gated.py:l1`.
+
+After 4,000 steps, seed 0: squared error 0.695 at L0 11.0, MCC 0.928; `relu` 1.10 at L0 9.2, MCC
+0.886; ReLU with L1 0.670 at L0 11.0, MCC 0.945: no gain where codes vary as little as here.
 """
 
 import ml_collections

@@ -9,7 +9,7 @@ import pytest
 
 from sae_jax import types
 from sae_jax.activations import relu
-from sae_jax.losses import reconstruction, sparsity
+from sae_jax.losses import dead, reconstruction, sparsity
 from sae_jax.models import sae
 from sae_jax.ops import normalise
 from sae_jax.optim import constraints, optimizers, schedules
@@ -245,6 +245,15 @@ def test_loss_terms_are_unweighted():
     assert {f"loss/{name}": float(value) for name, value in terms.items()} == pytest.approx(
         {name: value for name, value in found[0].items() if name.startswith("loss/")}, rel=1e-6
     )
+
+
+@pytest.mark.parametrize("of", [dead.auxk, dead.ghost])
+def test_loss_terms_know_which_latents_are_dead(of):
+    method = _method(terms={"help": step.Term(of, 1.0)})
+    state = _state(method)
+    assert float(step.loss_terms(method, state, _batch())["help"]) == 0
+    state = dataclasses.replace(state, idle=jnp.asarray([20, 0, 0, 20, 0, 0]))
+    assert float(step.loss_terms(method, state, _batch())["help"]) > 0
 
 
 def test_a_target_is_what_is_reconstructed():
