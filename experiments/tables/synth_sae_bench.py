@@ -1,4 +1,4 @@
-"""Autoencoders of one L0 on the small SynthSAEBench: who reconstructs best knows features worst.
+"""Autoencoders of one L0 on a small SynthSAEBench: best reconstructed is not best understood.
 
 1,024 features in 96 dimensions, 336 of them in trees; 256 latents of which about 7 are active: the
 mean number of the 256 most frequent features that are. Measured on 100,000 test examples,
