@@ -1,4 +1,4 @@
-"""Autoencoders of one L0 on the small SynthSAEBench: who reconstructs best knows features worst.
+"""Autoencoders of one L0 on a small SynthSAEBench: best reconstructed is not best understood.
 
 1,024 features in 96 dimensions, 336 of them in trees; 256 latents of which about 7 are active: the
 mean number of the 256 most frequent features that are. Measured on 100,000 test examples,
@@ -102,14 +102,17 @@ def scores(
 
 def draw(lines: Sequence[tables.Line], figure: Figure) -> None:
     """Draws F1 and MCC against EV, a point for each trained row."""
-    for axis, column in zip(figure.subplots(1, 2), ("f1", "mcc"), strict=True):
+    left, right = figure.subplots(1, 2)
+    for axis, column in ((left, "f1"), (right, "mcc")):
         for line in lines:
             if not line.row.config:
                 continue
             x, y = line.stats["ev"], line.stats[column]
-            axis.errorbar(x.mean, y.mean, y.sd, x.sd, marker="o", capsize=3)
-            axis.annotate(f"  {line.row.label}", (x.mean, y.mean), fontsize=8, va="bottom")
-        axis.margins(x=0.25, y=0.12)
+            axis.errorbar(
+                x.mean, y.mean, y.sd, x.sd, marker="o", capsize=3, ls="", label=line.row.label
+            )
+        axis.margins(0.1)
         axis.set_xlabel(COLUMNS["ev"])
         axis.set_ylabel(COLUMNS[column])
         axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False)
