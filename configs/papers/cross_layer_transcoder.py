@@ -7,7 +7,7 @@ latents read one layer and write it and all after it; JumpReLU, thresholds 0.03 
 gradient reaches all parameters; a tanh of what latents write, weighted by a ramp over the whole
 run; pre-activations below their threshold cost 3e-6. Here the layers are MLPs of 64 random neurons,
 half of which are the same in all three (`mlp_stack`). Weights, c and bandwidth are for its scale.
-288 latents, Adam 1e-3, 3,000 steps of 256 examples.
+288 latents, Adam 3e-3, 3,000 steps of 256 examples.
 """
 
 import ml_collections
@@ -48,7 +48,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         config.loss.pre_activation = 3e-6
     config.optim.update(
         name="adam",
-        learning_rate=dict(name="trapezoid", value=1e-3, warmup=0.05, decay=0.2),
+        learning_rate=dict(name="trapezoid", value=3e-3, warmup=0.05, decay=0.2),
         clip_norm=1.0,
     )
     config.evals.test = ml_collections.ConfigDict(

@@ -8,7 +8,7 @@ sum_i f_i sum_s ||d_i^s||. Minder et al. 2025 (arXiv 2504.02922): BatchTopK of f
 and half of the latents that L1 calls exclusive to one model are not. Mishra-Sharma et al. 2025
 ("Insights on Crosscoder Model Diffing"): half of the latents equal at all sites by design, for half
 the penalty. Their sites are language models; here they are two of 32 numbers with 50 shared
-features and 10 exclusive ones each (`sites`), 4.2 of all on at a time. 96 latents, Adam 1e-3, 3,000
+features and 10 exclusive ones each (`sites`), 4.2 of all on at a time. 96 latents, Adam 3e-3, 3,000
 steps of 256 examples.
 """
 
@@ -53,7 +53,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         config.loss.auxk = 1 / 32
     config.optim.update(
         name="adam",
-        learning_rate=dict(name="trapezoid", value=1e-3, warmup=0.05, decay=0.2),
+        learning_rate=dict(name="trapezoid", value=3e-3, warmup=0.05, decay=0.2),
         clip_norm=1.0,
     )
     metrics = ("mse", "fvu", "l0", "density", "dictionary", "exclusive")

@@ -7,7 +7,7 @@ Dunefsky et al. 2024 (arXiv 2406.11944): y_hat = activation(x w_enc + b_enc) w_d
 layer that makes y of x. Paulo et al. 2025 (arXiv 2501.18823): + x w_skip. The papers' layers are
 those of language models, their activations ReLU with an L1 term, and TopK; here the layer is an MLP
 of 64 random neurons (`mlp_stack`) and the activation BatchTopK, so that all have the same L0.
-128 latents, Adam 1e-3, 3,000 steps of 256 examples.
+128 latents, Adam 3e-3, 3,000 steps of 256 examples.
 """
 
 import ml_collections
@@ -46,7 +46,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.loss.auxk = 1 / 32
     config.optim.update(
         name="adam",
-        learning_rate=dict(name="trapezoid", value=1e-3, warmup=0.05, decay=0.2),
+        learning_rate=dict(name="trapezoid", value=3e-3, warmup=0.05, decay=0.2),
         clip_norm=1.0,
     )
     config.evals.test = ml_collections.ConfigDict(
