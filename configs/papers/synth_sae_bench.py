@@ -8,7 +8,7 @@ are active, 200 million examples in batches of 1,024, Adam 3e-4, latents rescale
 their decoder rows, AuxK of weight 1; here in float32, and with the threshold that training found
 where latents are counted. Meant for a GPU: on two CPU cores a run takes days. All rows at once:
 
-for m in "" :topk :matryoshka :l1 :jumprelu; do python -m experiments.main \
+for m in "" :topk :matryoshka :l1 :jumprelu :matching_pursuit; do python -m experiments.main \
 --config=configs/papers/synth_sae_bench.py$m --workdir=runs/synth_sae_bench$m; done
 
 Published at L0 = 25, F1 / MCC / explained variance (1 - FVU): BatchTopK .732 / .757 / .792,
@@ -24,7 +24,7 @@ import ml_collections
 from configs import base
 from sae_jax import sweep
 
-_METHODS = ("batch_topk", "topk", "matryoshka", "l1", "jumprelu")
+_METHODS = ("batch_topk", "topk", "matryoshka", "l1", "jumprelu", "matching_pursuit")
 VARIANTS = ("", *_METHODS[1:], "small", *(f"small_{m}" for m in _METHODS[1:]), "debug")
 
 
@@ -34,9 +34,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     Args:
       arg: "" for BatchTopK; "topk"; "matryoshka" for BatchTopK whose first 1/32, 1/8 and 1/2 of the
         latents reconstruct by themselves too; "l1" and "jumprelu" for a ReLU with an L1 term and
-        for learned thresholds, both led to the L0 of the others; "small", "small_topk",
-        "small_matryoshka", "small_l1" and "small_jumprelu" for the same with 1,024 features in 96
-        dimensions and 256 latents; "debug" for a few steps of "small".
+        for learned thresholds, both led to the L0 of the others; "matching_pursuit" for as many
+        steps; "small", "small_topk", "small_matryoshka", "small_l1", "small_jumprelu" and
+        "small_matching_pursuit" for the same with 1,024 features in 96 dimensions and 256 latents;
+        "debug" for a few steps of "small".
     """
     if arg not in VARIANTS:
         raise ValueError(f'synth_sae_bench has no variant "{arg}": it has {", ".join(VARIANTS)}')
@@ -66,6 +67,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
 def _train(config: ml_collections.ConfigDict, method: str, d_sae: int, l0: float) -> None:
     """Sets model and loss."""
+    config.loss.mse_sum = 1.0
+    if method == "matching_pursuit":
+        config.model.update(name=method, d_sae=d_sae, k=int(l0))
+        config.optim.constraint = "unit_norm"
+        return
     activation = {
         "batch_topk": dict(name="batch_topk", k=l0),
         "matryoshka": dict(name="batch_topk", k=l0),
@@ -74,7 +80,6 @@ def _train(config: ml_collections.ConfigDict, method: str, d_sae: int, l0: float
         "jumprelu": dict(name="jumprelu", start=0.5, bandwidth=2.0),
     }[method]
     config.model.update(name="sae", d_sae=d_sae, activation=activation, decoder_norm=0.1)
-    config.loss.mse_sum = 1.0
     if method in ("batch_topk", "matryoshka", "topk"):
         config.model.rescale = True
         config.loss.auxk = dict(weight=1.0, normalise=False)

@@ -37,6 +37,7 @@ ROWS = (
     tables.Row("BatchTopK", _CONFIG),
     tables.Row("Matryoshka", f"{_CONFIG}_matryoshka"),
     tables.Row("JumpReLU", f"{_CONFIG}_jumprelu"),
+    tables.Row("matching pursuit", f"{_CONFIG}_matching_pursuit"),
 )
 
 
