@@ -12,9 +12,9 @@ Aimed at: TopK recovers 99.9 % of the features (a cosine above 0.8 with some lat
 JumpReLU 3 of 3,200, where they explain about 0.67 of the variance. Not reached yet: one run of TopK
 on the world of seed 100, its rate falling over 20,000 steps, had recovered 0 % after 3,500 steps,
 1.2 % after 7,500, 2.9 % after 10,000 and 4.0 % after 11,000, when it explained 0.685. Features are
-found one by one, twice as many every 2,000 steps; hence the 60,000 here, 45 minutes of a core, which
-nobody has waited for. (At a constant 3e-3 there were two after 2,500 steps, and a larger error.)
-BatchTopK, JumpReLU and the frozen decoder are not measured.
+found one by one, twice as many every 2,000 steps; hence the 60,000 here, 45 minutes of a core,
+which nobody has waited for. (At a constant 3e-3 there were two after 2,500 steps, and a larger
+error.) BatchTopK, JumpReLU and the frozen decoder are not measured.
 `experiments/tables/sanity_checks.py` measures all.
 """
 
