@@ -9,8 +9,8 @@ has the signed codes that this needs, from one product with an encoder where K-S
 steps are 3,333 epochs.
 
 Aimed at: 45 to 48 of 50, what K-SVD recovers in a figure of the paper; of three worlds it finds 50,
-46 and 46 here. AbsTopK misses it: 27 and 29 of two worlds, and with k = 2, where fewer wrong atoms
-blur the right ones, 37 and 30. `experiments/tables/ksvd.py` has all; a run takes 10 seconds.
+46 and 46 here. AbsTopK misses it: 27, 29 and 25, and with k = 2, where fewer wrong atoms blur the
+right ones, 37, 30 and 31. `experiments/tables/ksvd.py` has all; a run takes 10 seconds.
 """
 
 import ml_collections
