@@ -8,6 +8,9 @@ Fel et al. 2025 (arXiv 2502.12892): TopK, rows that are mixtures of k-means cent
 a slack of norm at most 1, and one learned scale. Published for vision models: dictionaries of
 different seeds agree far better than TopK's, for errors about as low. Here on MNIST with 512
 latents and as many centres, whose images have norms near 9; `free` is TopK with free rows.
+
+After 600 steps, seeds 0 and 1: rows of the two, matched one to one, have a mean |cosine| of 0.802,
+those of `free` 0.474; FVU is 0.233 and 0.168.
 """
 
 import ml_collections

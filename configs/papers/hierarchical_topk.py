@@ -9,6 +9,9 @@ Balagansky et al. 2025 (arXiv 2505.24473): TopK, and in the place of the squared
 the k largest latents alone, k from 1 to 32. Published for Gemma-2 2B: at every k as good as a
 dictionary trained for that k. `multi`: TopK with 32, and 1/8 of the error with 128 (Gao et al.
 2024, arXiv 2406.04093). `topk`: neither. Here on MNIST.
+
+After 400 steps, seed 0, squared error of 4,000 test images from 4, 8, 16 and 32 latents: 20.6,
+14.6, 10.6 and 8.7; `topk` has 29.5, 20.4, 12.3 and 7.7.
 """
 
 import ml_collections

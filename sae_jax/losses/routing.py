@@ -15,7 +15,7 @@ def load_balance(
     Of N experts, F_i is the share of the batch that is sent to expert i, which has no gradient, and
     P_i the mean of its probability: 1 where both are even, N where one expert gets all. Mudide et
     al. 2024 (arXiv 2410.08201) after Switch Transformers (Fedus et al. 2021); its weight is 3 in
-    the paper and 0.01 in the authors' code.
+    the paper, beside an error divided by the variance, and 0.01 in the authors' code.
     """
     del params, context
     if "router" not in output.extras:
