@@ -8,6 +8,9 @@ gradient reaches all parameters; a tanh of what latents write, weighted by a ram
 run; pre-activations below their threshold cost 3e-6. Here the layers are MLPs of 64 random neurons,
 half of which are the same in all three (`mlp_stack`). Weights, c and bandwidth are for its scale.
 288 latents, Adam 3e-3, 3,000 steps of 256 examples.
+
+Measured (`batch_topk`, L0 6, three seeds; table `cross_layer`): 0.048 of the variance that the
+layers write is left, 0.063 if latents write their own layer alone (model.cross=False).
 """
 
 import ml_collections

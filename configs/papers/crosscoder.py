@@ -4,12 +4,17 @@ python -m experiments.main --config=configs/papers/crosscoder.py
 python -m launch.local --config=configs/papers/crosscoder.py --sweep=k
 
 Lindsey et al. 2024 ("Sparse Crosscoders for Cross-Layer Features and Model Diffing"): ReLU and
-sum_i f_i sum_s ||d_i^s||. Minder et al. 2025 (arXiv 2504.02922): BatchTopK of f_i sum_s ||d_i^s||,
-and half of the latents that L1 calls exclusive to one model are not. Mishra-Sharma et al. 2025
-("Insights on Crosscoder Model Diffing"): half of the latents equal at all sites by design, for half
-the penalty. Their sites are language models; here they are two of 32 numbers with 50 shared
-features and 10 exclusive ones each (`sites`), 4.2 of all on at a time. 96 latents, Adam 3e-3, 3,000
-steps of 256 examples.
+sum_i f_i sum_s ||d_i^s||. Minder et al. 2025 (arXiv 2504.02922): BatchTopK of f_i sum_s ||d_i^s||;
+L1, they find, takes shared latents for exclusive ones. Mishra-Sharma et al. 2025 ("Insights on
+Crosscoder Model Diffing"): half of the latents equal at all sites by design, for half the penalty.
+Their sites are language models; here they are two of 32 numbers with 50 shared features and 10
+exclusive ones each (`sites`), 4.2 of all on at a time. 96 latents, Adam 3e-3, 3,000 steps of 256
+examples.
+
+Measured (three seeds; table `crosscoders`): with L1, at L0 6.1, 22 % of the exclusive latents stand
+for a shared feature, with BatchTopK none; nor with L1 on the norm of the whole row, where two
+latents of one site each cost more than one of both (`l1`, model.norm="whole"). All find each
+exclusive feature, but BatchTopK with a k above the true L0, 7, only 70 % of them.
 """
 
 import ml_collections
