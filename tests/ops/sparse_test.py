@@ -48,15 +48,6 @@ def test_a_latent_whose_value_is_zero_is_not_active():
         np.testing.assert_array_equal(sparse.ever_active(form, mask), expected)
 
 
-def test_codes_over_a_number_of_each_latent():
-    numbers = np.arange(1.0, D_SAE + 1, dtype=np.float32)
-    wanted = _dense(VALUES) / numbers[None]
-    for form in (_codes(), sparse.dense(_codes())):
-        found = sparse.over(form, jnp.asarray(numbers))
-        assert type(found) is type(form)
-        np.testing.assert_allclose(sparse.dense(found), wanted, rtol=1e-6)
-
-
 def test_decoding_is_the_product_with_dense_codes_and_so_are_its_gradients():
     def of_sparse(values, w_dec):
         return (sparse.decode(values, INDICES, w_dec) * WEIGHT).sum()
