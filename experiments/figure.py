@@ -6,8 +6,8 @@ python -m experiments.figure --name=k_sparse
 
 With --workdir: a file of `experiments/figures`; without --name all that make sense for the run.
 With --runs, folders of runs such as those of sweeps: a file of `experiments/comparisons`. With
-neither: a file of `experiments/tables`, whose missing runs are trained first; the name
-"classics" makes all of them.
+neither: a file of `experiments/tables`, whose missing runs are trained first; the names "classics"
+and "papers" make all tables of classical autoencoders, and of sparse ones (`configs/papers`).
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ _NAME = flags.DEFINE_string("name", None, "What to draw: see above.")
 _ROOT = flags.DEFINE_string("root", str(tables.ROOT), "Where tables and their runs are kept.")
 _SEEDS = flags.DEFINE_integer("seeds", None, "Of a table's row, use the first so many.", 1)
 
-ALL_TABLES = "classics"
+GROUPS = ("classics", "papers")
 
 
 def main() -> int:
@@ -61,15 +61,25 @@ def _compare() -> None:
     print(path)
 
 
+def tables_of(name: str) -> list[str]:
+    """Returns the tables that a name stands for: one, or those of a group."""
+    if name not in GROUPS:
+        return [name]
+    of_papers = {
+        table: any(row.config.startswith("configs/papers/") for row in tables.find(table).ROWS)
+        for table in tables.names()
+    }
+    return [table for table, is_one in of_papers.items() if is_one == (name == "papers")]
+
+
 def _make_tables() -> None:
-    if _NAME.value not in (ALL_TABLES, *tables.names()):
+    if _NAME.value not in (*GROUPS, *tables.names()):
         what = "which table?" if _NAME.value is None else f'there is no table "{_NAME.value}":'
         raise errors.UserError(
-            f"{what} --name is one of {', '.join(tables.names())}, or {ALL_TABLES} for all; "
-            "a picture of one run needs --workdir too"
+            f"{what} --name is one of {', '.join(tables.names())}, or {' or '.join(GROUPS)} for "
+            "many; a picture of one run needs --workdir too"
         )
-    names = tables.names() if _NAME.value == ALL_TABLES else [_NAME.value]
-    for name in names:
+    for name in tables_of(_NAME.value):
         folder = tables.make(name, Path(_ROOT.value), _SEEDS.value)
         print(f"\n{(folder / 'table.md').read_text()}")
         print(f"  {folder / 'table.md'}\n  {folder / 'table.png'}")

@@ -30,6 +30,7 @@ ROWS = (
     tables.Row("random signals"),
     tables.Row("K-SVD"),
     tables.Row("dictionary learning, L1"),
+    tables.Row("matching pursuit, 3 steps", f"{_CONFIG}:matching_pursuit"),
     tables.Row("AbsTopK, k = 3", _CONFIG),
     tables.Row("AbsTopK, k = 2", _CONFIG, {"model.activation.k": 2}),
 )

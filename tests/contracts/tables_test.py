@@ -13,9 +13,13 @@ CASES = [(name, row) for name in NAMES for row in tables.find(name).ROWS]
 every_table = pytest.mark.parametrize("name", NAMES)
 
 
-def test_there_are_tables_and_the_word_for_all_is_none_of_them():
-    assert "deep" in NAMES
-    assert figure.ALL_TABLES not in NAMES
+def test_every_table_is_in_one_group_and_no_group_is_a_table():
+    classics, papers = map(figure.tables_of, ("classics", "papers"))
+    assert sorted(classics + papers) == NAMES
+    assert "deep" in classics
+    assert "sparse_but_wrong" in papers
+    assert not set(figure.GROUPS) & set(NAMES)
+    assert figure.tables_of("deep") == ["deep"]
 
 
 @every_table
