@@ -89,7 +89,8 @@ def test_without_cross_layers_do_not_meet():
 def test_penalties_are_of_the_norm_of_the_whole_row():
     model = _model(jumprelu.Activation(start=0.2))
     params = _float32(PARAMS | {"activation": {"threshold": THETA}})
-    output, _ = base.forward(model, params, {}, BATCH.x, _context())
+    stats = {"activation": {"factor": jnp.ones(())}}
+    output, _ = base.forward(model, params, stats, BATCH.x, _context())
     norms = np.concatenate(
         [np.linalg.norm(PARAMS[f"layer_{place}"]["w_dec"], axis=1) for place in range(LAYERS)]
     )
