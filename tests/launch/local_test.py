@@ -229,9 +229,13 @@ def test_help_needs_no_config(capsys):
 
 
 def _launcher(place, *argv):
-    """Returns a launcher in a process of its own, which can be sent signals."""
+    """Returns a launcher in a process of its own, which can be sent signals.
+
+    It hears Ctrl-C also where the tests run in the background of a shell, which ignores it.
+    """
     code = (
-        "import sys; from launch import local; local._GRACE = 1.0;"
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from launch import local; local._GRACE = 1.0;"
         "sys.exit(local.main(sys.argv[1:], program=(sys.executable, 'program.py')))"
     )
     return subprocess.Popen(
