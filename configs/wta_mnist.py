@@ -8,7 +8,8 @@ else. When nothing is trained the codes are plain ReLUs; a linear SVM on them ha
 the test images there.
 
 Trained on 50,000 images for 15 epochs, SVM on the same and 10,000 other training images to test it:
-1.50 %, with 10 % of the latents active. About 4 minutes on two CPU cores, before the SVM.
+1.50 %, with 10 % of the latents active. On the test images, three seeds: 1.50, 1.50 and 1.31 %.
+About 4 minutes on two CPU cores, before the SVM.
 """
 
 import ml_collections
