@@ -43,6 +43,10 @@ def fold(method: step.Method, state: step.State) -> Folded:
     model = method.model
     if not isinstance(model, sae.SparseAutoencoder) or model.output != "identity":
         raise errors.UserError("only a linear encoder and decoder can be folded: use models/sae.py")
+    if model.rescale:
+        raise errors.UserError(
+            "model.rescale: codes depend on norms of rows, which folding changes"
+        )
     if isinstance(method.normaliser, normalise.Example):
         raise errors.UserError(
             "the normaliser takes shift and scale from each example: no weights can hold them"
@@ -51,11 +55,12 @@ def fold(method: step.Method, state: step.State) -> Folded:
     shift, matrix = _affine(method, state, model.d_in)
     w_dec, b_dec = params["w_dec"], params["b_dec"]
     w_enc = w_dec.T if model.tied else params["w_enc"]
+    b_enc = params["b_enc"] if model.encoder_bias else np.zeros(model.d_sae)
     centre = b_dec if model.pre_bias else np.zeros_like(b_dec)
     back = np.linalg.inv(matrix)
     found = Folded(
         w_enc=matrix @ w_enc,
-        b_enc=params["b_enc"] - (shift @ matrix + centre) @ w_enc,
+        b_enc=b_enc - (shift @ matrix + centre) @ w_enc,
         w_dec=w_dec @ back,
         b_dec=b_dec @ back + shift,
     )

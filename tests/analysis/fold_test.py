@@ -40,7 +40,9 @@ def _trained(normaliser, model=None, **fields):
     return method, dataclasses.replace(state, params=moved)
 
 
-@pytest.mark.parametrize("fields", [{}, dict(pre_bias=False), dict(tied=True)], ids=str)
+@pytest.mark.parametrize(
+    "fields", [{}, dict(pre_bias=False), dict(tied=True), dict(encoder_bias=False)], ids=str
+)
 @pytest.mark.parametrize(
     "normaliser",
     [
@@ -63,6 +65,11 @@ def test_codes_and_reconstruction_are_those_of_the_model(normaliser, fields):
 def test_a_scale_for_each_example_cannot_be_folded():
     with pytest.raises(errors.UserError, match="from each example"):
         fold.fold(*_trained(normalise.Example()))
+
+
+def test_codes_that_depend_on_norms_of_rows_cannot_be_folded():
+    with pytest.raises(errors.UserError, match="rescale"):
+        fold.fold(*_trained(normalise.Mean(), rescale=True))
 
 
 def test_a_deeper_model_cannot_be_folded():
