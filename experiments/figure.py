@@ -6,8 +6,9 @@ python -m experiments.figure --name=k_sparse
 
 With --workdir: a file of `experiments/figures`; without --name all that make sense for the run.
 With --runs, folders of runs such as those of sweeps: a file of `experiments/comparisons`. With
-neither: a file of `experiments/tables`, whose missing runs are trained first; the names "classics"
-and "papers" make all tables of classical autoencoders, and of sparse ones (`configs/papers`).
+neither: a file of `experiments/tables`, whose missing runs are trained first, or, with --notrain,
+left out; the names "classics" and "papers" make all tables of classical autoencoders, and of sparse
+ones (`configs/papers`).
 """
 
 from pathlib import Path
@@ -24,6 +25,7 @@ _OUT = flags.DEFINE_string("out", None, "With --runs: the picture. Default: runs
 _NAME = flags.DEFINE_string("name", None, "What to draw: see above.")
 _ROOT = flags.DEFINE_string("root", str(tables.ROOT), "Where tables and their runs are kept.")
 _SEEDS = flags.DEFINE_integer("seeds", None, "Of a table's row, use the first so many.", 1)
+_TRAIN = flags.DEFINE_boolean("train", True, "Train what a table lacks; else leave it out.")
 
 GROUPS = ("classics", "papers")
 
@@ -79,8 +81,11 @@ def _make_tables() -> None:
             f"{what} --name is one of {', '.join(tables.names())}, or {' or '.join(GROUPS)} for "
             "many; a picture of one run needs --workdir too"
         )
-    for name in tables_of(_NAME.value):
-        folder = tables.make(name, Path(_ROOT.value), _SEEDS.value)
+    chosen = tables_of(_NAME.value)
+    if not _TRAIN.value and _NAME.value in GROUPS:
+        chosen = [name for name in chosen if (Path(_ROOT.value) / name / "measured").is_dir()]
+    for name in chosen:
+        folder = tables.make(name, Path(_ROOT.value), _SEEDS.value, _TRAIN.value)
         print(f"\n{(folder / 'table.md').read_text()}")
         print(f"  {folder / 'table.md'}\n  {folder / 'table.png'}")
 

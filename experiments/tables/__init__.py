@@ -10,7 +10,8 @@ A file states `TITLE`, `COLUMNS` (what `measure` returns, and how the column's h
 and, where a row has parts or instances, `join(list of the numbers of its runs) -> numbers`.
 
 `make` trains the runs that are missing, each by `experiments.main` in a folder of its own, measures
-those not measured yet, and writes `table.md`, `table.json` and `table.png`.
+those not measured yet, and writes `table.md`, `table.json` and `table.png`; or, without training,
+writes them of what has been measured so far.
 """
 
 from collections.abc import Mapping, Sequence
@@ -119,27 +120,34 @@ def find(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def make(name: str, root: Path = ROOT, seeds: int | None = None) -> Path:
-    """Makes a table, training what is missing; prints it and returns its folder.
+def make(name: str, root: Path = ROOT, seeds: int | None = None, train: bool = True) -> Path:
+    """Makes a table, training what is missing; returns its folder.
 
     Args:
       name: of the table.
       root: where runs and tables are kept.
       seeds: how many of each row's seeds to use; None for all.
+      train: False takes only what has been measured; rows of which nothing was are named below.
 
     Raises:
-      UserError: a run cannot be trained, or a finished one has another config.
+      UserError: a run cannot be trained, a finished one has another config, or there is nothing to
+        show.
     """
     module: Any = find(name)
-    lines = []
+    lines, missing = [], []
     for row in module.ROWS:
-        chosen = row.seeds[:seeds]
-        numbers = [_measured(name, module, row, seed, root) for seed in chosen]
-        found = {column: stat([n[column] for n in numbers if column in n]) for column in numbers[0]}
-        lines.append(Line(row, found))
+        found = [_measured(name, module, row, seed, root, train) for seed in row.seeds[:seeds]]
+        numbers = [each for each in found if each is not None]
+        if not numbers:
+            missing.append(row.label)
+            continue
+        stats = {column: stat([n[column] for n in numbers if column in n]) for column in numbers[0]}
+        lines.append(Line(row, stats))
+    if not lines:
+        raise errors.UserError(f"nothing of {name} has been measured in {root}: train it first")
     folder = root / name
     folder.mkdir(parents=True, exist_ok=True)
-    writer.replace(folder / "table.md", markdown(module, lines))
+    writer.replace(folder / "table.md", markdown(module, lines, missing))
     writer.replace(folder / "table.json", json.dumps(_plain(lines), indent=2) + "\n")
     figure = mpl_figure.Figure(figsize=module.SIZE, layout="constrained", dpi=130)
     module.draw(lines, figure)
@@ -147,8 +155,14 @@ def make(name: str, root: Path = ROOT, seeds: int | None = None) -> Path:
     return folder
 
 
-def markdown(module: Any, lines: Sequence[Line]) -> str:
-    """Returns a table as Markdown: what was measured beside what was published."""
+def markdown(module: Any, lines: Sequence[Line], missing: Sequence[str] = ()) -> str:
+    """Returns a table as Markdown: what was measured beside what was published.
+
+    Args:
+      module: of the table.
+      lines: of what was measured.
+      missing: labels of the other rows.
+    """
     columns: Mapping[str, str] = module.COLUMNS
     published = [c for c in columns if any(c in line.row.published for line in lines)]
     notes = [n for n in ("source", "differs") if any(getattr(line.row, n) for line in lines)]
@@ -165,7 +179,8 @@ def markdown(module: Any, lines: Sequence[Line]) -> str:
     rows = [head, ["---"] * len(head), *body]
     rows = [[cell.replace("|", "\\|") for cell in cells] for cells in rows]
     text = "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
-    return f"# {module.TITLE}\n\n{module.__doc__.strip()}\n\n{text}\n"
+    rest = f"\nNot measured yet: {'; '.join(missing)}.\n" if missing else ""
+    return f"# {module.TITLE}\n\n{module.__doc__.strip()}\n\n{text}\n{rest}"
 
 
 def draw_bars(lines: Sequence[Line], column: str, label: str, figure: mpl_figure.Figure) -> None:
@@ -198,24 +213,28 @@ def folder_of(row: Row, seed: int, root: Path = ROOT) -> Path:
     return root / "runs" / _slug(",".join(parts)) / f"seed-{seed}"
 
 
-def _measured(name: str, module: Any, row: Row, seed: int, root: Path) -> Numbers:
-    """Returns the numbers of one seed of a row, measured now or before."""
+def _measured(
+    name: str, module: Any, row: Row, seed: int, root: Path, train: bool
+) -> Numbers | None:
+    """Returns the numbers of one seed of a row, measured now or before; None if it may not be."""
     if not row.parts and row.instances == 1:
-        return _measured_run(name, module, row, seed, root, _slug(row.label))
+        return _measured_run(name, module, row, seed, root, train, _slug(row.label))
     found = []
     for part in row.parts or ({},):
         label = _slug(",".join([row.label, *(f"{key}={value}" for key, value in part.items())]))
         whole = dataclasses.replace(row, overrides={**row.overrides, **part}, parts=())
         for own in range(row.instances * seed, row.instances * (seed + 1)):
-            found.append(_measured_run(name, module, whole, own, root, label))
-    return module.join(found)
+            found.append(_measured_run(name, module, whole, own, root, train, label))
+    return None if None in found else module.join(found)
 
 
-def _measured_run(name: str, module: Any, row: Row, seed: int, root: Path, label: str) -> Numbers:
+def _measured_run(
+    name: str, module: Any, row: Row, seed: int, root: Path, train: bool, label: str
+) -> Numbers | None:
     """Returns the numbers of one run, kept under a label, measured now or before."""
     folder = folder_of(row, seed, root)
     config = _config(row, seed) if row.config else None
-    if config is not None:
+    if config is not None and train:
         _train(row, seed, config, folder)
     known = json.dumps(build.plain(config), sort_keys=True) if config is not None else ""
     path = root / name / "measured" / f"{label}-{seed}.json"
@@ -223,6 +242,8 @@ def _measured_run(name: str, module: Any, row: Row, seed: int, root: Path, label
         before = json.loads(path.read_text())
         if before["config"] == known and set(before["numbers"]) <= set(module.COLUMNS):
             return before["numbers"]
+    if not train:
+        return None
     print(f"measuring {name}: {row.label}, seed {seed}", flush=True)
     run = None if config is None else Run(folder, *runs.load(folder))
     numbers = {column: float(value) for column, value in module.measure(row, seed, run).items()}

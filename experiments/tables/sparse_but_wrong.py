@@ -69,12 +69,13 @@ def draw(lines: Sequence[tables.Line], figure: Figure) -> None:
     """Draws error, c_dec and MCC against k, with the true L0."""
     left, middle, right = figure.subplots(1, 3)
     shown = [line for line in lines if line.row.config]
+    ks = [float(line.row.label.removeprefix("k = ")) for line in shown]
     l0 = float(sparse_but_wrong.probabilities(sparse_but_wrong.N_FEATURES).sum())
     for axis, columns in ((left, ("mse", "mse_true")), (middle, ("c_dec",)), (right, ("mcc",))):
         for column in columns:
             stats = [line.stats[column] for line in shown]
             axis.errorbar(
-                _KS,
+                ks,
                 [stat.mean for stat in stats],
                 [stat.sd or 0 for stat in stats],
                 marker=".",

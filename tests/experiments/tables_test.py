@@ -1,5 +1,6 @@
 """The machinery of tables, on a small one: what is trained once, measured once, and written."""
 
+import dataclasses
 import json
 import types
 
@@ -63,6 +64,24 @@ def test_what_is_missing_is_trained_and_measured_once(small, tmp_path, capfd):
     config.write_text(config.read_text().replace('"num_steps": 6', '"num_steps": 7'))
     with pytest.raises(errors.UserError, match="another config: delete that folder"):
         tables.make("small", tmp_path)
+
+
+def test_without_training_there_is_what_has_been_measured(small, tmp_path, capfd):
+    with pytest.raises(errors.UserError, match="nothing of small has been measured"):
+        tables.make("small", tmp_path, train=False)
+    row = small.ROWS[0]
+    small.ROWS = (dataclasses.replace(row, seeds=(1,)), small.ROWS[1])
+    tables.make("small", tmp_path)
+    other = dataclasses.replace(row, label="other", overrides={"model.d_sae": 4})
+    small.ROWS = (row, small.ROWS[1], other)
+    capfd.readouterr()
+    folder = tables.make("small", tmp_path, train=False)
+    assert "training" not in capfd.readouterr().out
+    assert small.measured == [("trained", 1), ("a | b/c", 0)]
+    table = json.loads((folder / "table.json").read_text())
+    assert [each["label"] for each in table] == ["trained", "a | b/c"]
+    assert table[0]["measured"]["fvu"]["n"] == 1
+    assert (folder / "table.md").read_text().endswith("\nNot measured yet: other.\n")
 
 
 def test_a_run_that_fails_ends_the_table(small, tmp_path):
