@@ -9,8 +9,8 @@ from pathlib import Path
 import jax
 
 from experiments import build, figures, run
-from sae_jax import errors
-from sae_jax.train import evaluate, loop, step, writer
+from sae_jax import errors, files
+from sae_jax.train import evaluate, loop, step
 
 
 def announce(task: loop.Task, folder: Path, state: step.State, resumed: int) -> None:
@@ -42,9 +42,9 @@ def finish(
     if jax.process_index() > 0:
         return
     results = loop.finish(task, view.totals)
-    writer.replace(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    files.replace(folder / "results.json", json.dumps(results, indent=2) + "\n")
     figures.draw_all(view)
-    writer.replace(folder / "DONE", "")
+    files.replace(folder / "DONE", "")
     show_results(folder)
 
 

@@ -26,8 +26,8 @@ import ml_collections
 
 from experiments import build
 import sae_jax
-from sae_jax import errors, sweep
-from sae_jax.train import loop, writer
+from sae_jax import errors, files, sweep
+from sae_jax.train import loop
 
 _OURS_AT_START = {
     *("log.txt", ".lock", "environment.json"),
@@ -59,8 +59,8 @@ def prepare(workdir: Path, config: ml_collections.ConfigDict) -> bool:
         else:
             # The config last: a folder that has one is a run.
             environment = json.dumps(_environment(), indent=2) + "\n"
-            writer.replace(workdir / "environment.json", environment)
-            writer.replace(path, json.dumps(build.plain(config), indent=2) + "\n")
+            files.replace(workdir / "environment.json", environment)
+            files.replace(path, json.dumps(build.plain(config), indent=2) + "\n")
     except OSError as error:
         raise errors.UserError(
             f"cannot use --workdir={workdir} ({error.strerror}): name a folder that can be written"
@@ -87,7 +87,7 @@ def refuse_other_data(workdir: Path, task: loop.Task) -> None:
         for name, evaluation in task.evaluations.items()
     }
     if not path.exists():
-        writer.replace(path, json.dumps(found, indent=2) + "\n")
+        files.replace(path, json.dumps(found, indent=2) + "\n")
         return
     for name, before in json.loads(path.read_text()).items():
         if found.get(name) != before:

@@ -9,13 +9,12 @@ import csv as csv_format
 import io
 import json
 import math
-import os
 import pathlib
 import statistics
 from typing import Any, NamedTuple
 
 from launch import trials as trials_lib
-from sae_jax import errors
+from sae_jax import errors, files
 
 Row = dict[str, Any]
 
@@ -84,9 +83,7 @@ def csv(rows: Sequence[Row]) -> str:
 def write(folder: pathlib.Path, rows: Sequence[Row]) -> None:
     """Writes `table.csv` (a line a trial) and `table.md` (a line a setting) into the folder."""
     for file, content in (("table.csv", csv(rows)), ("table.md", markdown(summary(rows)))):
-        # A reader never sees half a table.
-        (folder / f"{file}.part").write_text(content, encoding="utf-8")
-        os.replace(folder / f"{file}.part", folder / file)
+        files.replace(folder / file, content)
 
 
 def publish(trials: Sequence[trials_lib.Trial]) -> str:

@@ -3,14 +3,13 @@
 import csv
 import dataclasses
 import io
-import os
 from pathlib import Path
 
 from matplotlib.figure import Figure
 import numpy as np
 
 from experiments.figures import heat_map
-from sae_jax import errors
+from sae_jax import errors, files
 from sae_jax.analysis import novelty
 from sae_jax.data import base
 
@@ -80,9 +79,7 @@ class Findings:
         try:
             out.mkdir(parents=True, exist_ok=True)
             for name, content in contents.items():
-                partial = out / f"{name}.partial"
-                partial.write_bytes(content)
-                os.replace(partial, out / name)
+                files.replace(out / name, content)
         except OSError as error:
             raise errors.UserError(
                 f"cannot write to {out} ({error.strerror}): name another folder with --out"

@@ -33,8 +33,8 @@ from matplotlib import figure as mpl_figure
 import ml_collections
 
 from experiments import build, run as runs, workdir
-from sae_jax import errors
-from sae_jax.train import evaluate, loop, step, writer
+from sae_jax import errors, files
+from sae_jax.train import evaluate, loop, step
 
 ROOT = Path("runs") / "tables"
 Numbers = dict[str, float]
@@ -147,8 +147,8 @@ def make(name: str, root: Path = ROOT, seeds: int | None = None, train: bool = T
         raise errors.UserError(f"nothing of {name} has been measured in {root}: train it first")
     folder = root / name
     folder.mkdir(parents=True, exist_ok=True)
-    writer.replace(folder / "table.md", markdown(module, lines, missing))
-    writer.replace(folder / "table.json", json.dumps(_plain(lines), indent=2) + "\n")
+    files.replace(folder / "table.md", markdown(module, lines, missing))
+    files.replace(folder / "table.json", json.dumps(_plain(lines), indent=2) + "\n")
     figure = mpl_figure.Figure(figsize=module.SIZE, layout="constrained", dpi=130)
     module.draw(lines, figure)
     figure.savefig(folder / "table.png")
@@ -248,7 +248,7 @@ def _measured_run(
     run = None if config is None else Run(folder, *runs.load(folder))
     numbers = {column: float(value) for column, value in module.measure(row, seed, run).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer.replace(path, json.dumps({"config": known, "numbers": numbers}, indent=2) + "\n")
+    files.replace(path, json.dumps({"config": known, "numbers": numbers}, indent=2) + "\n")
     return numbers
 
 

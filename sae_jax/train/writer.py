@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import logging
 
-from sae_jax import errors
+from sae_jax import errors, files
 
 Row = dict[str, Any]
 
@@ -104,17 +104,7 @@ def _keep_until(path: Path, step: int) -> None:
         copy = path.with_name(path.name + ".damaged")
         shutil.copy(path, copy)
         logging.warning("%s: %d lines are no rows and are left out; see %s", path, bad, copy)
-    replace(path, "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step))
-
-
-def replace(path: Path, text: str) -> None:
-    """Writes a file so that it is there whole, old or new, whatever happens meanwhile."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    files.replace(path, "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step))
 
 
 def _cannot_write(path: Path, error: OSError) -> str:

@@ -78,31 +78,6 @@ def test_a_file_that_is_not_there_has_no_rows(tmp_path):
     assert writer.read(tmp_path / "metrics.jsonl") == []
 
 
-def test_replace_leaves_the_old_file_whole_when_it_fails(tmp_path, monkeypatch):
-    path = tmp_path / "config.json"
-    writer.replace(path, "old")
-
-    def fail(descriptor):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", fail)
-        with pytest.raises(OSError, match="No space left"):
-            writer.replace(path, "new")
-    assert path.read_text() == "old"
-    writer.replace(path, "new")
-    assert path.read_text() == "new"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["config.json"]
-
-
-def test_replace_never_opens_the_file_itself(tmp_path):
-    path, link = tmp_path / "config.json", tmp_path / "link"
-    writer.replace(path, "old")
-    os.link(path, link)
-    writer.replace(path, "new")
-    assert (path.read_text(), link.read_text()) == ("new", "old")
-
-
 def test_rows_that_do_not_reach_the_disk_are_said_in_one_line(tmp_path, monkeypatch):
     found = writer.Writer(tmp_path)
 
