@@ -95,6 +95,10 @@ class Dataset(Protocol):
         """Returns the examples at `index`; runs on the device."""
         ...
 
+    def order(self, seed: int, step: Any, batch_size: int) -> Any:
+        """Returns which examples step `step` of training sees; as `order` below, or its own way."""
+        ...
+
     def fingerprint(self) -> dict[str, Any]:
         """Returns what tells this data set from another, as JSON can hold it."""
         ...
@@ -179,6 +183,10 @@ class Arrays:
     def at(self, source: dict[str, jax.Array], index: jax.Array) -> types.Batch:
         """Returns the examples at `index` of a `source` that lies on the device."""
         return self.decode({name: array[index] for name, array in source.items()})
+
+    def order(self, seed: int, step: Any, batch_size: int) -> Any:
+        """Returns which examples step `step` sees: all in an epoch, whatever lies beside them."""
+        return order(seed, step, batch_size, self.length)
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns what tells this data set from another: length, shape, type, a checksum.

@@ -117,6 +117,10 @@ class World:
             x, y = self.network.of(source, x)
         return types.Batch(x=x, y=y, truth=truth)
 
+    def order(self, seed: int, step: Any, batch_size: int) -> Any:
+        """Returns which examples step `step` of training sees."""
+        return base.order(seed, step, batch_size, self.length)
+
     def fingerprint(self) -> dict[str, Any]:
         """Returns what tells this world from another: its arrays and its first examples."""
         batch = base.first(self, 64)

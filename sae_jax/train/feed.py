@@ -42,7 +42,7 @@ class Resident:
     def batch(self, payload: PyTree, first: jax.Array, step: jax.Array) -> types.Batch:
         """Returns the batch of one step; runs inside the program."""
         del first
-        index = base.order(self._seed, step, self._batch_size, self._data.length)
+        index = self._data.order(self._seed, step, self._batch_size)
         index = jax.lax.with_sharding_constraint(index, meshes.split_batch(self._mesh))
         return self._data.at(payload, index)
 
@@ -69,7 +69,8 @@ class Streamed:
         """Reads nothing yet. `longest`: most steps of a dispatch; `window_bytes`: of a payload."""
         self._data, self._mesh = data, mesh
         self._batch_size, self._seed = batch_size, seed
-        row_bytes = sum(array[:1].nbytes for array in data.source.values())
+        self._row = data.rows(np.zeros(1, np.int32))
+        row_bytes = sum(array.nbytes for array in self._row.values())
         self.window = max(1, min(longest, window_bytes // (batch_size * row_bytes)))
         self._reader = futures.ThreadPoolExecutor(max_workers=1)
         self._ahead: tuple[tuple[int, int], futures.Future] | None = None
@@ -102,10 +103,10 @@ class Streamed:
         shape = (self.window, self._batch_size)
         window = {
             name: np.zeros((*shape, *array.shape[1:]), array.dtype)
-            for name, array in self._data.source.items()
+            for name, array in self._row.items()
         }
         for place, step in enumerate(range(first, until)):
-            order = base.order(self._seed, np.asarray(step), self._batch_size, self._data.length)
+            order = self._data.order(self._seed, np.asarray(step), self._batch_size)
             for name, rows in self._data.rows(order).items():
                 window[name][place] = rows
         return window

@@ -253,7 +253,7 @@ def _init_arguments(task: Task, fit: bool) -> tuple[Any, ...]:
 
     def examples(count: int) -> list[np.ndarray]:
         count = min(count, data.length)
-        order = base.order(task.plan.seed, np.asarray(0), count, data.length)
+        order = data.order(task.plan.seed, np.asarray(0), count)
         parts = [data.rows(order[i : i + 4096]) for i in range(0, count, 4096)]
         decode = jax.jit(data.decode)
         return [np.asarray(decode(jax.tree.map(jnp.asarray, raw)).x) for raw in parts]
