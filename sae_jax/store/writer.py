@@ -1,0 +1,227 @@
+"""Writes a store, shard by shard, so that it can be stopped at any byte."""
+
+from collections.abc import Iterator, Mapping
+import contextlib
+import fcntl
+import json
+from pathlib import Path
+import shutil
+from typing import Any
+import zlib
+
+import jax
+import numpy as np
+from safetensors import numpy as safetensors
+
+from sae_jax import errors, files
+from sae_jax.store import codec, mapped, plan as plans, sequences as token_sequences
+
+NORM, SUM, SQUARE, SPECIAL = "/norm", "/sum", "/square", "special"
+EXCLUDED, STATISTICS = "excluded.npy", "statistics.safetensors"
+
+
+class Writer:
+    """Writes the shards that are missing.
+
+    Attributes:
+      folder: of the store.
+      plan: what it will hold.
+    """
+
+    def __init__(
+        self, folder: Path, plan: plans.Plan, tokens: token_sequences.Sequences | None = None
+    ) -> None:
+        """Begins a store, or goes on with one of the same plan.
+
+        Raises:
+          UserError: the folder holds a store of another plan, or cannot be written, or the disk has
+            no room for what is missing.
+        """
+        self.folder, self.plan = folder, plan
+        try:
+            (folder / "shards").mkdir(parents=True, exist_ok=True)
+            with _alone(folder):
+                self._begin(tokens)
+        except OSError as error:
+            raise errors.UserError(_cannot_write(folder, error)) from error
+        needed = sum(plan.shards[number] for number in self.missing()) * plan.row_bytes
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise errors.UserError(
+                f"{folder} has {free / 1e9:.1f} GB of room and {needed / 1e9:.1f} GB are to come: "
+                "make room, choose a narrower dtype or fewer sites or examples"
+            )
+
+    def missing(self, process: int = 0, processes: int = 1) -> list[int]:
+        """Returns the shards that are not there yet and are `process`'s to write."""
+        mine = range(process, len(self.plan.shards), processes)
+        return [number for number in mine if not self._is_written(number)]
+
+    def write(
+        self, number: int, rows: Mapping[str, Any], special: np.ndarray | None = None
+    ) -> None:
+        """Writes one shard.
+
+        Args:
+          number: of the shard.
+          rows: float `[rows, width]` of each site, on the host or the device.
+          special: bool `[rows]`, rows of special tokens, that no training sees; None for none.
+
+        Raises:
+          DataError: a number is not finite, or too large for float16.
+          UserError: the disk is full, or an array has another shape than planned.
+        """
+        count = self.plan.shards[number]
+        special = np.zeros(count, bool) if special is None else np.asarray(special)
+        tensors: dict[str, np.ndarray] = {SPECIAL: special.astype(np.uint8)}
+        for site, width in self.plan.sites.items():
+            if np.shape(rows[site]) != (count, width) or special.shape != (count,):
+                raise errors.UserError(
+                    f"shard {number}: {site} has shape {np.shape(rows[site])}, not {count, width}"
+                )
+            tensors |= _of_site(site, rows[site], special, self.plan.dtype, number)
+        content = safetensors.save(tensors)
+        path = plans.shard_path(self.folder, number)
+        about = {"bytes": len(content), "crc32": f"{zlib.crc32(content):08x}"}
+        try:
+            files.replace(path, content)
+            files.replace(path.with_suffix(".json"), json.dumps(about) + "\n")
+        except OSError as error:
+            raise errors.UserError(_cannot_write(self.folder, error)) from error
+
+    def finish(self) -> bool:
+        """Writes what makes a store of the shards; False while one of them is missing."""
+        if self.missing():
+            return False
+        with _alone(self.folder):
+            if not (self.folder / plans.MANIFEST).is_file():
+                self._finish()
+        return True
+
+    def _begin(self, tokens: token_sequences.Sequences | None) -> None:
+        path = self.folder / plans.PLAN
+        if path.is_file():
+            if path.read_text() != self.plan.to_json():
+                raise errors.UserError(
+                    f"{self.folder} holds a store of {_difference(path, self.plan)}: choose "
+                    "another folder, or delete that one"
+                )
+            return
+        if tokens is not None:
+            token_sequences.save(self.folder, tokens)
+        files.replace(path, self.plan.to_json())
+
+    def _is_written(self, number: int) -> bool:
+        path = plans.shard_path(self.folder, number)
+        try:
+            return path.stat().st_size == about(path)["bytes"]
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def _finish(self) -> None:
+        shards = [
+            mapped.tensors(plans.shard_path(self.folder, n)) for n in range(len(self.plan.shards))
+        ]
+        special = np.concatenate([shard[SPECIAL] for shard in shards]).astype(bool)
+        excluded, sites = special.copy(), {}
+        for site in self.plan.sites:
+            norms = np.concatenate([shard[site + NORM] for shard in shards])
+            median = float(np.median(norms[~special])) if not special.all() else 0.0
+            far = ~special & (norms > self.plan.outlier * median) & (self.plan.outlier > 0)
+            excluded |= far
+            sites[site] = {"median_norm": median, "outliers": int(far.sum())}
+        statistics = self._statistics(shards, excluded, sites)
+        files.replace(self.folder / STATISTICS, safetensors.save(statistics))
+        rows = np.flatnonzero(excluded)
+        np.save(self.folder / EXCLUDED, rows)
+        manifest = {
+            "rows": len(excluded),
+            "special": int(special.sum()),
+            "excluded": len(rows),
+            "excluded_crc32": f"{zlib.crc32(rows.tobytes()):08x}",
+            "sites": sites,
+            "shards": [
+                about(plans.shard_path(self.folder, n)) for n in range(len(self.plan.shards))
+            ],
+        }
+        files.replace(self.folder / plans.MANIFEST, json.dumps(manifest, indent=1) + "\n")
+
+    def _statistics(
+        self, shards: list[dict[str, np.ndarray]], excluded: np.ndarray, sites: dict[str, Any]
+    ) -> dict[str, np.ndarray]:
+        """Returns mean and mean square of each site over the first split, and adds scalars."""
+        starts = self.plan.starts
+        of_first = range(len(next(iter(self.plan.splits.values()))))
+        kept = max(int((~excluded[: starts[len(of_first)]]).sum()), 1)
+        found: dict[str, np.ndarray] = {}
+        for site, width in self.plan.sites.items():
+            total, square, norms = np.zeros(width), np.zeros(width), 0.0
+            for number in of_first:
+                shard, out = shards[number], excluded[starts[number] : starts[number + 1]]
+                x = rows_of(shard, site, np.flatnonzero(out & (shard[SPECIAL] == 0)))
+                total += shard[site + SUM] - x.sum(axis=0)
+                square += shard[site + SQUARE] - (x**2).sum(axis=0)
+                norms += float(shard[site + NORM][~out].sum(dtype=np.float64))
+            found |= {f"{site}/mean": total / kept, f"{site}/mean_square": square / kept}
+            sites[site] |= {"mean_norm": norms / kept, "mean_square_norm": square.sum() / kept}
+        return found
+
+
+def rows_of(shard: Mapping[str, np.ndarray], site: str, rows: np.ndarray) -> np.ndarray:
+    """Returns rows of a shard as float64 `[rows, width]`."""
+    scale = shard.get(site + codec.SCALE)
+    x = codec.decode(shard[site][rows], None if scale is None else scale[rows])
+    return x.astype(np.float64)
+
+
+def about(path: Path) -> dict[str, Any]:
+    """Returns size and checksum of a shard, as they were when it was written."""
+    return json.loads(path.with_suffix(".json").read_text())
+
+
+def _of_site(
+    site: str, x: Any, special: np.ndarray, dtype: str, number: int
+) -> dict[str, np.ndarray]:
+    """Returns the tensors of one site: rows as they are kept, their norms and sums."""
+    kept = {name: np.asarray(array) for name, array in _encode(x, dtype).items()}
+    x = codec.decode(kept[""], kept.get(codec.SCALE)).astype(np.float64)
+    if not np.isfinite(x).all():
+        row = int(np.argwhere(~np.isfinite(x))[0, 0])
+        raise errors.DataError(
+            f"shard {number}: row {row} of {site} is not finite as {dtype}: choose another dtype, "
+            "or leave out what it is made of"
+        )
+    square = x**2
+    return {site + name: array for name, array in kept.items()} | {
+        site + NORM: np.sqrt(square.sum(axis=1)).astype(np.float32),
+        site + SUM: x[~special].sum(axis=0),
+        site + SQUARE: square[~special].sum(axis=0),
+    }
+
+
+_encode = jax.jit(codec.encode, static_argnums=1)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Lets one process at a time begin or finish a store."""
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _difference(path: Path, plan: plans.Plan) -> str:
+    """Returns in what the plan of a store differs, in a few words."""
+    try:
+        there, wanted = json.loads(path.read_text()), json.loads(plan.to_json())
+    except ValueError:
+        return "a damaged plan"
+    different = [key for key in wanted if there.get(key) != wanted[key]]
+    return f"another {' and '.join(different) or 'version'}"
+
+
+def _cannot_write(folder: Path, error: OSError) -> str:
+    return (
+        f"cannot write to {folder} ({error.strerror or error}): make room or mend the folder, then "
+        "start again; what is there stays"
+    )

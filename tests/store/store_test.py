@@ -1,0 +1,245 @@
+import dataclasses
+import json
+import os
+
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from sae_jax import errors
+from sae_jax.store import codec, plan as plans, reader, sequences, writer
+
+SITES = {"resid_post.0": 6, "mlp_out.1": 4}
+PLAN = plans.Plan(SITES, "float32", {"train": [5, 5, 3], "test": [4]}, {"of": "a test"})
+
+
+def _rows(number, dtype="float32"):
+    draw = np.random.RandomState(number)
+    count = PLAN.shards[number]
+    return {site: draw.standard_normal((count, width)) for site, width in SITES.items()}
+
+
+def _write(folder, plan=PLAN, only=None, tokens=None):
+    found = writer.Writer(folder, plan, tokens)
+    for number in found.missing() if only is None else only:
+        special = np.arange(plan.shards[number]) == 0
+        found.write(number, _rows(number), special)
+    return found
+
+
+def _bytes(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+@pytest.mark.parametrize("dtype", codec.DTYPES)
+def test_what_is_read_is_what_was_written_as_near_as_the_type_allows(tmp_path, dtype):
+    plan = dataclasses.replace(PLAN, dtype=dtype)
+    _write(tmp_path, plan).finish()
+    store = reader.Store(tmp_path)
+    everything = {
+        site: np.concatenate([_rows(number)[site] for number in range(4)]) for site in SITES
+    }
+    rows = np.array([16, 0, 7, 4, 5, 7, 12])
+    for site, x in everything.items():
+        raw = store.read(site, rows)
+        found = codec.decode(raw[""], raw.get("/scale"))
+        exact = {
+            "float32": x.astype(np.float32),
+            "bfloat16": x.astype(np.float32).astype(ml_dtypes.bfloat16).astype(np.float32),
+            "float16": x.astype(np.float16).astype(np.float32),
+        }
+        if dtype == "int8":
+            bound = np.abs(x[rows]).max(axis=1, keepdims=True) / 127 * 0.5001
+            assert (np.abs(found - x[rows]) <= bound).all()
+        else:
+            np.testing.assert_array_equal(found, exact[dtype][rows])
+        on_device = codec.decode(*(jnp.asarray(raw[name]) for name in raw))
+        np.testing.assert_array_equal(np.asarray(on_device), found)
+
+
+def test_rows_of_zeros_survive_eight_bits():
+    found = codec.encode(jnp.zeros((2, 3)), "int8")
+    np.testing.assert_array_equal(codec.decode(found[""], found["/scale"]), np.zeros((2, 3)))
+
+
+def test_statistics_are_of_the_first_split_without_what_is_excluded(tmp_path):
+    found = writer.Writer(tmp_path, PLAN)
+    kept = {site: [] for site in SITES}
+    for number in range(4):
+        rows = _rows(number)
+        if number == 1:
+            rows["mlp_out.1"][3] *= 1000  # A sink.
+        special = np.arange(PLAN.shards[number]) == 0
+        found.write(number, rows, special)
+        if number < 3:
+            stay = ~special & ~((np.arange(len(special)) == 3) & (number == 1))
+            for site in SITES:
+                kept[site].append(rows[site][stay])
+    assert found.finish()
+    store = reader.Store(tmp_path)
+    assert store.excluded.tolist() == [0, 5, 8, 10, 13]
+    assert store.manifest["special"] == 4
+    assert store.manifest["sites"]["mlp_out.1"]["outliers"] == 1
+    assert store.manifest["sites"]["resid_post.0"]["outliers"] == 0
+    for site in SITES:
+        x = np.concatenate(kept[site]).astype(np.float32).astype(np.float64)
+        np.testing.assert_allclose(store.statistics[f"{site}/mean"], x.mean(axis=0), atol=1e-9)
+        np.testing.assert_allclose(
+            store.statistics[f"{site}/mean_square"], (x**2).mean(axis=0), rtol=1e-9
+        )
+        norms = np.linalg.norm(x, axis=1)
+        assert store.manifest["sites"][site]["mean_norm"] == pytest.approx(norms.mean())
+        assert store.manifest["sites"][site]["mean_square_norm"] == pytest.approx(
+            (norms**2).mean()
+        )
+
+
+@pytest.mark.parametrize(("split", "kept"), [("train", range(13)), ("test", range(13, 17))])
+def test_numbers_of_kept_rows_have_no_gaps(tmp_path, split, kept):
+    _write(tmp_path).finish()
+    store = reader.Store(tmp_path)
+    found = reader.Kept(store, split)
+    there = [row for row in kept if row not in (0, 5, 10, 13)]
+    assert found.length == len(there)
+    assert found.rows(np.arange(found.length)).tolist() == there
+    assert found.rows(np.arange(found.length)[::-1]).tolist() == there[::-1]
+
+
+def test_who_goes_on_leaves_the_same_bytes(tmp_path):
+    _write(tmp_path / "whole").finish()
+    found = _write(tmp_path / "parts", only=[2, 0])
+    assert not found.finish()
+    (tmp_path / "parts" / "shards" / "00001.safetensors.partial").write_bytes(b"half of it")
+    (tmp_path / "parts" / "shards" / "00001.safetensors").write_bytes(b"no size is known of this")
+    again = writer.Writer(tmp_path / "parts", PLAN)
+    assert again.missing() == [1, 3]
+    for number in again.missing():
+        again.write(number, _rows(number), np.arange(PLAN.shards[number]) == 0)
+    assert again.finish()
+    assert _bytes(tmp_path / "parts") == _bytes(tmp_path / "whole")
+
+
+def test_many_writers_make_one_store(tmp_path):
+    _write(tmp_path / "one").finish()
+    ends = []
+    for process in range(3):
+        found = writer.Writer(tmp_path / "many", PLAN)
+        for number in found.missing(process, 3):
+            found.write(number, _rows(number), np.arange(PLAN.shards[number]) == 0)
+        ends.append(found.finish())
+    assert ends == [False, False, True]
+    assert _bytes(tmp_path / "many") == _bytes(tmp_path / "one")
+
+
+def test_another_plan_is_refused(tmp_path):
+    writer.Writer(tmp_path, PLAN)
+    other = dataclasses.replace(PLAN, dtype="int8", source={"of": "something else"})
+    with pytest.raises(errors.UserError, match="another dtype and source: choose another folder"):
+        writer.Writer(tmp_path, other)
+
+
+def test_a_store_that_does_not_fit_is_refused_before_it_begins(tmp_path):
+    plan = plans.Plan({"a": 4096}, "float32", {"train": [10**12]}, {})
+    with pytest.raises(errors.UserError, match="GB of room and .* GB are to come"):
+        writer.Writer(tmp_path, plan)
+
+
+def test_a_full_disk_is_said_in_one_line_and_nothing_half_counts(tmp_path, monkeypatch):
+    found = writer.Writer(tmp_path, PLAN)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(errors.UserError, match="No space left on device.*start again"):
+            found.write(0, _rows(0))
+    assert writer.Writer(tmp_path, PLAN).missing() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("dtype", "number"), [("float32", np.nan), ("float16", 1e6)])
+def test_a_number_that_cannot_be_kept_is_named(tmp_path, dtype, number):
+    found = writer.Writer(tmp_path, dataclasses.replace(PLAN, dtype=dtype))
+    rows = _rows(2)
+    rows["mlp_out.1"][1, 2] = number
+    with pytest.raises(errors.DataError, match=f"shard 2: row 1 of mlp_out.1 is not .* {dtype}"):
+        found.write(2, rows)
+
+
+def test_rows_of_another_shape_are_refused(tmp_path):
+    with pytest.raises(errors.UserError, match=r"shard 3: resid_post.0 has shape \(5, 6\)"):
+        writer.Writer(tmp_path, PLAN).write(3, _rows(0))
+
+
+def test_what_is_no_store_or_unfinished_is_said(tmp_path):
+    with pytest.raises(errors.DataError, match="no store of activations"):
+        reader.Store(tmp_path / "nothing")
+    _write(tmp_path, only=[0, 3])
+    with pytest.raises(errors.DataError, match="not finished: 2 of 4 shards"):
+        reader.Store(tmp_path)
+
+
+def test_a_site_that_is_not_there_is_answered_with_those_that_are(tmp_path):
+    _write(tmp_path).finish()
+    with pytest.raises(errors.DataError, match='no site "resid.7": it has resid_post.0, mlp_out.1'):
+        reader.Store(tmp_path).read("resid.7", np.array([0]))
+
+
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_a_damaged_shard_is_named_or_left_out(tmp_path, how):
+    _write(tmp_path).finish()
+    path = plans.shard_path(tmp_path, 1)
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:-7])
+    else:
+        path.unlink()
+    with pytest.raises(errors.DataError, match=r"00001\.safetensors"):
+        reader.Store(tmp_path)
+    store = reader.Store(tmp_path, damaged="skip")
+    assert store.skipped == [path]
+    found = reader.Kept(store, "train")
+    assert found.rows(np.arange(found.length)).tolist() == [1, 2, 3, 4, 11, 12]
+    assert store.read("mlp_out.1", found.rows(np.arange(6)))[""].shape == (6, 4)
+    assert store.verify() == []
+
+
+def test_a_flipped_bit_is_found_where_it_is(tmp_path):
+    _write(tmp_path).finish()
+    path = plans.shard_path(tmp_path, 2)
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(bytes(content))
+    assert reader.Store(tmp_path).verify() == [path]
+
+
+def test_the_list_of_excluded_rows_is_checked(tmp_path):
+    _write(tmp_path).finish()
+    np.save(tmp_path / writer.EXCLUDED, np.arange(3))
+    with pytest.raises(errors.DataError, match="excluded.npy is damaged"):
+        _ = reader.Store(tmp_path).excluded
+
+
+def test_rows_know_their_tokens(tmp_path):
+    ids = np.arange(24, dtype=np.int32).reshape(4, 6)
+    lengths = np.array([5, 5, 3, 4], np.int32)
+    tokens = sequences.Sequences(ids, lengths, np.array([0, 0, 1, 2], np.int32))
+    _write(tmp_path, tokens=tokens).finish()
+    found = reader.Store(tmp_path).sequences
+    rows = np.array([0, 4, 5, 12, 16])
+    sequence, position = found.places(rows)
+    assert sequence.tolist() == [0, 0, 1, 2, 3]
+    assert position.tolist() == [0, 4, 0, 2, 3]
+    assert found.tokens(rows).tolist() == [0, 4, 6, 14, 21]
+
+
+def test_a_store_of_another_version_is_refused(tmp_path):
+    _write(tmp_path).finish()
+    path = tmp_path / plans.PLAN
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 7}))
+    with pytest.raises(errors.DataError, match="another version"):
+        reader.Store(tmp_path)
