@@ -94,9 +94,7 @@ def test_statistics_are_of_the_first_split_without_what_is_excluded(tmp_path):
         )
         norms = np.linalg.norm(x, axis=1)
         assert store.manifest["sites"][site]["mean_norm"] == pytest.approx(norms.mean())
-        assert store.manifest["sites"][site]["mean_square_norm"] == pytest.approx(
-            (norms**2).mean()
-        )
+        assert store.manifest["sites"][site]["mean_square_norm"] == pytest.approx((norms**2).mean())
 
 
 @pytest.mark.parametrize(("split", "kept"), [("train", range(13)), ("test", range(13, 17))])

@@ -1,0 +1,230 @@
+"""Activations of a language model, or of anything, from stores that `experiments.dump` wrote.
+
+What a step sees is a function of (seed, step): an exact permutation of all rows that are not
+excluded, without a buffer. Where a disk is slow to seek, `block` rows that lie together are read
+together, and blocks are permuted instead of rows. Of several stores each gives its share of every
+batch, and goes through its own rows in its own order.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any, Literal
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sae_jax import errors, types
+from sae_jax.data import base
+from sae_jax.store import codec, plan as plans, reader
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Activations:
+    """Rows of stores.
+
+    Attributes:
+      spec: what an example is.
+      stores: what is read.
+      kept: of each store, the rows of the split that are not excluded.
+      sites: what an example is made of, one behind the other.
+      target_sites: what its target is made of; none where it is the example.
+      shares: of a batch, for each store; they sum to 1.
+      block: rows that are read together.
+      resident_bytes: up to this size everything is put on the device once.
+      label: None; no example is of a class.
+    """
+
+    spec: base.Spec
+    stores: Sequence[reader.Store]
+    kept: Sequence[reader.Kept]
+    sites: tuple[str, ...]
+    target_sites: tuple[str, ...]
+    shares: tuple[float, ...]
+    block: int = 1
+    resident_bytes: int = 2**30
+    label: None = None
+
+    @property
+    def length(self) -> int:
+        """Examples."""
+        return sum(kept.length for kept in self.kept)
+
+    @property
+    def resident(self) -> bool:
+        """Whether all rows live on the device."""
+        plan = self.stores[0].plan
+        widths = [plan.sites[site] for site in self._read]
+        size = sum(codec.row_bytes(width, plan.dtype) for width in widths)
+        return self.length * size <= self.resident_bytes
+
+    @functools.cached_property
+    def source(self) -> dict[str, np.ndarray]:
+        """All rows, as they are kept."""
+        return self.rows(np.arange(self.length))
+
+    def rows(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the rows at `index` as they are kept, read on the host."""
+        index = np.asarray(index, np.int64)
+        parts = []
+        for store, kept, first in zip(self.stores, self.kept, self._firsts, strict=True):
+            place = np.flatnonzero((index >= first) & (index < first + kept.length))
+            if len(place):
+                parts.append((place, self._rows_of(store, kept.rows(index[place] - first))))
+        if len(parts) == 1:
+            return parts[0][1]
+        found = {}
+        for name, some in parts[0][1].items():
+            found[name] = np.empty((len(index), *some.shape[1:]), some.dtype)
+            for place, raw in parts:
+                found[name][place] = raw[name]
+        return found
+
+    def decode(self, raw: Mapping[str, jax.Array]) -> types.Batch:
+        """Turns rows into what a model sees; runs on the device."""
+
+        def joined(sites: tuple[str, ...]) -> jax.Array:
+            arrays = [codec.decode(raw[site], raw.get(site + codec.SCALE)) for site in sites]
+            return jnp.concatenate(arrays, axis=-1)
+
+        y = joined(self.target_sites) if self.target_sites else None
+        return types.Batch(x=joined(self.sites), y=y)
+
+    def at(self, source: dict[str, jax.Array], index: jax.Array) -> types.Batch:
+        """Returns the examples at `index` of a `source` that lies on the device."""
+        return self.decode({name: array[index] for name, array in source.items()})
+
+    def order(self, seed: int, step: Any, batch_size: int) -> Any:
+        """Returns which examples step `step` of training sees: of each store its share."""
+        xp: Any = jnp if isinstance(step, jax.Array) else np
+        counts = _portions(self.shares, batch_size // self.block)
+        parts = [
+            first + self._order_of(seed + place, step, count, kept.length)
+            for place, (first, count, kept) in enumerate(
+                zip(self._firsts, counts, self.kept, strict=True)
+            )
+            if count
+        ]
+        return xp.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns what tells these rows from others: the checksums of the stores' manifests."""
+        contents = [(store.folder / plans.MANIFEST).read_bytes() for store in self.stores]
+        return {
+            "examples": self.length,
+            "shape": list(self.spec.shape),
+            "sites": list(self._read),
+            "stores": [f"{zlib.crc32(content):08x}" for content in contents],
+        }
+
+    @property
+    def _read(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.sites, *self.target_sites)))
+
+    @functools.cached_property
+    def _firsts(self) -> list[int]:
+        """The number of the first example of each store."""
+        return [sum(kept.length for kept in self.kept[:i]) for i in range(len(self.kept))]
+
+    def _rows_of(self, store: reader.Store, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return {
+            site + name: array
+            for site in self._read
+            for name, array in store.read(site, rows).items()
+        }
+
+    def _order_of(self, seed: int, step: Any, blocks: int, n: int) -> Any:
+        """Returns `blocks * block` of n rows."""
+        found = base.order(seed % 2**32, step, blocks, n // self.block)
+        if self.block == 1:
+            return found
+        return (found[:, None] * self.block + np.arange(self.block, dtype=np.int32)[None]).ravel()
+
+
+def load(
+    split: str,
+    store: str | Sequence[str],
+    site: str | Sequence[str] = "",
+    target: str | Sequence[str] = (),
+    weights: Sequence[float] = (),
+    block: int = 1,
+    damaged: Literal["refuse", "skip"] = "refuse",
+) -> Activations:
+    """Returns the rows of a split of one store or several.
+
+    Args:
+      split: a split of the stores, "train", "valid" or "test" where `experiments.dump` wrote them.
+      store: folder, or folders of stores of the same sites, widths and type.
+      site: by name; several are put one behind the other, as a crosscoder wants them; "" for the
+        only one.
+      target: site or sites to be reconstructed, as a transcoder wants them; none for the input.
+      weights: how much of a batch each store gives; none for as much as it holds.
+      block: rows that are read together.
+      damaged: what becomes of a damaged shard: an error, or its rows are left out.
+
+    Raises:
+      DataError: a store is missing, unfinished or damaged, or has no such split or site.
+    """
+    folders = [store] if isinstance(store, str) else list(store)
+    if not any(folders):
+        raise errors.DataError("the data set activations needs --config.data.store=FOLDER")
+    stores = [reader.Store(Path(folder).expanduser(), damaged) for folder in folders]
+    first = stores[0]
+    sites = _tuple(site) or tuple(first.plan.sites)[:1]
+    if not _tuple(site) and len(first.plan.sites) > 1:
+        names = ", ".join(first.plan.sites)
+        raise errors.DataError(f"{first.folder} has several sites: set data.site to one of {names}")
+    targets = _tuple(target)
+    widths = [first.width(name) for name in (*sites, *targets)]
+    for other in stores[1:]:
+        _refuse_another(first, other, (*sites, *targets))
+    kept = [reader.Kept(each, split) for each in stores]
+    if block < 1 or min(each.length for each in kept) < block:
+        raise errors.DataError(f"block={block}: choose from 1 to the rows of the smallest store")
+    of_x, of_y = widths[: len(sites)], widths[len(sites) :]
+    equal = len(of_x) > 1 and len(set(of_x)) == 1
+    spec = base.Spec(
+        name=" + ".join(each.folder.name for each in stores),
+        split=split,
+        shape=(sum(of_x),),
+        grid=(len(of_x), of_x[0]) if equal else None,
+        target_shape=(sum(of_y),) if targets else None,
+    )
+    return Activations(spec, stores, kept, sites, targets, _shares(weights, kept), block)
+
+
+def _tuple(names: str | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        return (names,) if names else ()
+    return tuple(names)
+
+
+def _shares(weights: Sequence[float], kept: Sequence[reader.Kept]) -> tuple[float, ...]:
+    given = list(weights) or [each.length for each in kept]
+    if len(given) != len(kept) or min(given) < 0 or sum(given) <= 0:
+        raise errors.DataError(
+            f"weights={tuple(weights)}: give each of the {len(kept)} stores a number from 0 on"
+        )
+    return tuple(weight / sum(given) for weight in given)
+
+
+def _portions(shares: Sequence[float], whole: int) -> list[int]:
+    """Returns whole numbers in the proportion of shares that sum to `whole`."""
+    exact = np.asarray(shares) * whole
+    found = np.floor(exact).astype(int)
+    largest = np.argsort(-(exact - found), kind="stable")
+    found[largest[: whole - found.sum()]] += 1
+    return found.tolist()
+
+
+def _refuse_another(first: reader.Store, other: reader.Store, sites: Sequence[str]) -> None:
+    """Raises if two stores do not hold the same."""
+    for site in sites:
+        if other.width(site) != first.width(site) or other.plan.dtype != first.plan.dtype:
+            raise errors.DataError(
+                f"{other.folder} has {other.plan.dtype} rows of {other.width(site)} at {site}, "
+                f"{first.folder} {first.plan.dtype} rows of {first.width(site)}: they do not mix"
+            )
