@@ -82,7 +82,7 @@ def modules_in(folder: str) -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in _SHARED)
 
 
-_SHARED = {"base", "fetch", "layers", "world"}  # Files of a folder that are no component.
+_SHARED = {"base", "layers", "world"}  # Files of a folder that are no component.
 _EVALUATION = ("split", "batch_size", "metrics")
 _ANY_EVALUATION = (*_EVALUATION, "corruption")
 _LEAST = dict(seed=0, eval_every=0, checkpoint_every=0) | dict.fromkeys(

@@ -5,7 +5,8 @@ import io
 
 import numpy as np
 
-from sae_jax.data import base, fetch
+from sae_jax import fetch
+from sae_jax.data import base
 
 _MEMBERS = {"digits.csv": "sklearn/datasets/data/digits.csv.gz"}
 _TRAIN = 1500

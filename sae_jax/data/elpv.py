@@ -12,8 +12,8 @@ import struct
 
 import numpy as np
 
-from sae_jax import errors
-from sae_jax.data import base, fetch
+from sae_jax import errors, fetch
+from sae_jax.data import base
 
 _PICTURES = tuple(f"images/cell{i:04d}.png" for i in range(1, 2625))
 _MEMBERS = {name: f"elpv_dataset/data/{name}" for name in ("labels.csv", *_PICTURES)}

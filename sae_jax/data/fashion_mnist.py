@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 import pathlib
 import tempfile
 
-from sae_jax.data import base, fetch, mnist
+from sae_jax import fetch
+from sae_jax.data import base, mnist
 
 _PACKAGE = "dataset-fashion-mnist"
 _IN_PACKAGE = "usr/share/datasets/fashion-mnist"

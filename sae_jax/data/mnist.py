@@ -14,7 +14,8 @@ import zlib
 
 import numpy as np
 
-from sae_jax.data import base, fetch, tfds
+from sae_jax import fetch
+from sae_jax.data import base, tfds
 
 SPLITS = {"train": "train", "test": "t10k"}
 

@@ -10,8 +10,8 @@ import io
 
 import numpy as np
 
-from sae_jax import errors
-from sae_jax.data import base, fetch
+from sae_jax import errors, fetch
+from sae_jax.data import base
 
 _IN_ZIP = {"u.data": "ml-100k/u.data"}
 _IN_WHEEL = {"u.data": "recbole/dataset_example/ml-100k/ml-100k.inter"}

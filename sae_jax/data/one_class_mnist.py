@@ -7,8 +7,8 @@ to choose hyper-parameters, so that no anomaly of the test images has a say in a
 
 import numpy as np
 
-from sae_jax import errors
-from sae_jax.data import base, fetch, mnist
+from sae_jax import errors, fetch
+from sae_jax.data import base, mnist
 
 _TRAIN = 50_000
 

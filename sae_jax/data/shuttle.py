@@ -10,8 +10,8 @@ import io
 
 import numpy as np
 
-from sae_jax import errors
-from sae_jax.data import base, fetch
+from sae_jax import errors, fetch
+from sae_jax.data import base
 
 _MEMBERS = {"shuttle.csv": "river/datasets/shuttle.csv.gz"}
 # Wheels of river are made for a machine; the data in them are not.

@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sae_jax import errors
-from sae_jax.data import fetch, world
+from sae_jax import errors, fetch
+from sae_jax.data import world
 from sae_jax.ops import copula, forest as forests, orthogonal
 
 COUNTS = {"train": 200_000_000, "valid": 20_000, "test": 100_000}

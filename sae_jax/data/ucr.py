@@ -10,8 +10,8 @@ import zlib
 
 import numpy as np
 
-from sae_jax import errors
-from sae_jax.data import base, fetch
+from sae_jax import errors, fetch
+from sae_jax.data import base
 
 
 def load(split: str, dataset: str = "GunPoint", folder: str = "") -> base.Arrays:

@@ -12,8 +12,8 @@ import re
 
 import numpy as np
 
-from sae_jax import errors
-from sae_jax.data import base, fetch, ucr
+from sae_jax import errors, fetch
+from sae_jax.data import base, ucr
 
 DEFAULT = "135_UCR_Anomaly_InternalBleeding16"
 

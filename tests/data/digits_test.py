@@ -10,8 +10,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from sae_jax import errors
-from sae_jax.data import digits, fetch
+from sae_jax import errors, fetch
+from sae_jax.data import digits
 
 MEMBER = "sklearn/datasets/data/digits.csv.gz"
 

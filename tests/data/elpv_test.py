@@ -9,8 +9,8 @@ import struct
 import numpy as np
 import pytest
 
-from sae_jax import errors
-from sae_jax.data import elpv, fetch
+from sae_jax import errors, fetch
+from sae_jax.data import elpv
 
 SIDE = 12
 THIRD, TWO = "0.333333333333333", "0.6666666666666666"

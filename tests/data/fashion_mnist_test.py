@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sae_jax.data import fashion_mnist, fetch, mnist
+from sae_jax import fetch
+from sae_jax.data import fashion_mnist, mnist
 
 
 def toy() -> fetch.Files:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sae_jax import errors
-from sae_jax.data import fetch, mnist
+from sae_jax import errors, fetch
+from sae_jax.data import mnist
 
 N = {"train": 7, "t10k": 3}
 

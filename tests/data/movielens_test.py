@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from sae_jax import errors
-from sae_jax.data import fetch, movielens, movielens_implicit
+from sae_jax import errors, fetch
+from sae_jax.data import movielens, movielens_implicit
 
 USERS, ITEMS = 40, 25
 

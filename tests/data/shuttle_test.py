@@ -8,8 +8,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from sae_jax import errors
-from sae_jax.data import fetch, shuttle
+from sae_jax import errors, fetch
+from sae_jax.data import shuttle
 
 NORMAL, ANOMALIES = 1000, 40
 

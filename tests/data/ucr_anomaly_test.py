@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from sae_jax import errors
-from sae_jax.data import fetch, ucr_anomaly
+from sae_jax import errors, fetch
+from sae_jax.data import ucr_anomaly
 
 POINTS, MARK, BEGIN, END = 60, 30, 41, 44
 NAME = f"7_UCR_Anomaly_toy_{MARK}_{BEGIN}_{END}"

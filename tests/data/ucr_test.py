@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from sae_jax import errors
-from sae_jax.data import fetch, ucr
+from sae_jax import errors, fetch
+from sae_jax.data import ucr
 
 HEAD = "#About it.\n@problemName Toy\n@timeStamps false\n@univariate false\n@equalLength true\n"
 TRAIN = HEAD + (

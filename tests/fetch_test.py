@@ -19,8 +19,7 @@ from absl import logging as absl_logging
 import numpy as np
 import pytest
 
-from sae_jax import errors
-from sae_jax.data import fetch
+from sae_jax import errors, fetch
 
 CONTENT = {"a-idx1-ubyte": b"first file" * 100, "b-idx1-ubyte": b"second"}
 SHA256 = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
