@@ -26,9 +26,9 @@ def load(path: str, text_key: str = "text", label_key: str = "label") -> base.Te
         raise errors.DataError(f"there is no .txt and no .jsonl in {where}")
     documents, names = [], []
     for file in chosen:
-        for text, label in _documents(file, text_key, label_key):
+        for text, name in _documents(file, text_key, label_key):
             documents.append(text)
-            names.append(label)
+            names.append(name)
     classes = sorted({name for name in names if name is not None})
     number = {name: place for place, name in enumerate(classes)}
     label = np.array([number.get(name, -1) for name in names], np.int32) if classes else None
