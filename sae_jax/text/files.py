@@ -31,7 +31,11 @@ def load(path: str, text_key: str = "text", label_key: str = "label") -> base.Te
             names.append(name)
     classes = sorted({name for name in names if name is not None})
     number = {name: place for place, name in enumerate(classes)}
-    label = np.array([number.get(name, -1) for name in names], np.int32) if classes else None
+    label = (
+        np.array([-1 if name is None else number[name] for name in names], np.int32)
+        if classes
+        else None
+    )
     return base.Texts(where.name, documents, label, classes)
 
 
