@@ -59,7 +59,8 @@ def _compare() -> None:
         raise errors.UserError(f"which picture? --name is one of {', '.join(comparisons.names())}")
     path = Path(_OUT.value or f"runs/{_NAME.value}.png")
     folders = [Path(folder) for folder in _RUNS.value]
-    comparisons.draw(_NAME.value, folders, _EVALUATION.value, path)
+    if said := comparisons.draw(_NAME.value, folders, _EVALUATION.value, path):
+        print(said)
     print(path)
 
 

@@ -17,7 +17,7 @@ import ml_collections
 
 from configs import base
 
-VARIANTS = ("", "batch_topk", "debug")
+VARIANTS = ("", "batch_topk", "frozen", "debug")
 _BATCH = 256
 
 
@@ -25,7 +25,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """Returns the config.
 
     Args:
-      arg: "" for JumpReLU; "batch_topk" for an L0 that is chosen, 6; "debug" for a few steps of "".
+      arg: "" for JumpReLU; "batch_topk" for an L0 that is chosen, 6; "frozen" for the same with a
+        decoder that keeps its random rows; "debug" for a few steps of "".
     """
     if arg not in VARIANTS:
         raise ValueError(
@@ -39,7 +40,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.data.update(name="mlp_stack", split="train", seed=0, layers=3, active=0.05, repeated=0.5)
     config.model.update(name="clt", d_sae=3 * 96, cross=True)
     config.loss.mse_sum = 1.0
-    if arg == "batch_topk":
+    if arg in ("batch_topk", "frozen"):
         config.model.activation = ml_collections.ConfigDict(dict(name="batch_topk", k=6.0))
     else:
         config.model.activation = ml_collections.ConfigDict(
@@ -57,6 +58,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.evals.test = ml_collections.ConfigDict(
         dict(split="test[:20000]", batch_size=2000, metrics=("mse", "fvu", "l0", "density"))
     )
+    if arg == "frozen":
+        config.optim.constraint = "frozen_rows"
     if arg == "debug":
         config.update(num_steps=6, batch_size=64, log_every=2, eval_every=4, checkpoint_every=4)
         config.evals.test.update(split="test[:256]", batch_size=128)

@@ -22,7 +22,7 @@ import ml_collections
 from configs import base
 from sae_jax import sweep
 
-VARIANTS = ("", "l1", "designated", "debug")
+VARIANTS = ("", "l1", "designated", "frozen", "debug")
 _BATCH = 256
 
 
@@ -32,7 +32,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     Args:
       arg: "" for BatchTopK (Minder et al.); "l1" for ReLU and L1 (Lindsey et al.); "designated" for
         L1 with latents that are shared by design, on sites where shared features have the same
-        direction and strength; "debug" for a few steps of "".
+        direction and strength; "frozen" for BatchTopK whose decoder keeps its random rows; "debug"
+        for a few steps of "".
     """
     if arg not in VARIANTS:
         raise ValueError(f'crosscoder has no variant "{arg}": it has {", ".join(VARIANTS[1:])}')
@@ -65,6 +66,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.evals.test = ml_collections.ConfigDict(
         dict(split="test[:20000]", batch_size=2000, metrics=metrics)
     )
+    if arg == "frozen":
+        config.optim.constraint = "frozen_rows"
     if arg == "debug":
         config.update(num_steps=6, batch_size=64, log_every=2, eval_every=4, checkpoint_every=4)
         config.evals.test.update(split="test[:256]", batch_size=128)

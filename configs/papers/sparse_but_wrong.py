@@ -15,13 +15,17 @@ import ml_collections
 from configs.papers import base
 from sae_jax import sweep
 
-VARIANTS = ("", "debug")
+VARIANTS = ("", "frozen", "debug")
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    """Returns the config; `arg` is "" for k = 11, or "debug" for a few steps of it."""
+    """Returns the config.
+
+    `arg` is "" for k = 11, "frozen" for a decoder that keeps its random rows, or "debug" for a few
+    steps of "".
+    """
     if arg not in VARIANTS:
-        raise ValueError(f'sparse_but_wrong has no variant "{arg}": it has debug')
+        raise ValueError(f'sparse_but_wrong has no variant "{arg}": it has frozen, debug')
     config = base.get_config(arg)
     config.model.update(
         name="sae",
@@ -31,6 +35,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         decoder_norm=0.1,
     )
     config.loss.update(mse_sum=1.0, auxk=dict(weight=1.0, normalise=False))
+    if arg == "frozen":
+        config.optim.constraint = "frozen_rows"
     # At the threshold that training finds a few more latents are active than k.
     base.calibrate(config, config.model.activation.get_ref("k"))
     return config

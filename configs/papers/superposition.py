@@ -20,13 +20,17 @@ import ml_collections
 from configs import base
 from sae_jax import sweep
 
-VARIANTS = ("", "debug")
+VARIANTS = ("", "frozen", "debug")
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    """Returns the config; `arg` is "" for p = 0.05, or "debug" for a few steps of it."""
+    """Returns the config.
+
+    `arg` is "" for p = 0.05, "frozen" for a random W that is kept, so that biases alone are
+    learned, or "debug" for a few steps of "".
+    """
     if arg not in VARIANTS:
-        raise ValueError(f'superposition has no variant "{arg}": it has debug')
+        raise ValueError(f'superposition has no variant "{arg}": it has frozen, debug')
     config = base.get_config()
     config.batch_size = 1024
     config.num_steps = 10_000
@@ -47,6 +51,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.evals.test = ml_collections.ConfigDict(
         dict(split="test", batch_size=10_000, metrics=("mse", "fvu"))
     )
+    if arg == "frozen":
+        config.optim.constraint = "frozen_rows"
     if arg == "debug":
         config.update(num_steps=6, batch_size=64, log_every=2)
         config.evals.test.update(split="test[:256]", batch_size=128)

@@ -24,7 +24,7 @@ import ml_collections
 from configs import base
 from sae_jax import sweep
 
-_METHODS = ("batch_topk", "topk", "matryoshka", "l1", "jumprelu", "matching_pursuit")
+_METHODS = ("batch_topk", "topk", "matryoshka", "l1", "jumprelu", "matching_pursuit", "frozen")
 VARIANTS = ("", *_METHODS[1:], "small", *(f"small_{m}" for m in _METHODS[1:]), "debug")
 
 
@@ -35,9 +35,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
       arg: "" for BatchTopK; "topk"; "matryoshka" for BatchTopK whose first 1/32, 1/8 and 1/2 of the
         latents reconstruct by themselves too; "l1" and "jumprelu" for a ReLU with an L1 term and
         for learned thresholds, both led to the L0 of the others; "matching_pursuit" for as many
-        steps; "small", "small_topk", "small_matryoshka", "small_l1", "small_jumprelu" and
-        "small_matching_pursuit" for the same with 1,024 features in 96 dimensions and 256 latents;
-        "debug" for a few steps of "small".
+        steps; "frozen" for BatchTopK whose decoder keeps its random rows; "small", "small_topk",
+        "small_matryoshka", "small_l1", "small_jumprelu", "small_matching_pursuit" and
+        "small_frozen" for the same with 1,024 features in 96 dimensions and 256 latents; "debug"
+        for a few steps of "small".
     """
     if arg not in VARIANTS:
         raise ValueError(f'synth_sae_bench has no variant "{arg}": it has {", ".join(VARIANTS)}')
@@ -74,15 +75,18 @@ def _train(config: ml_collections.ConfigDict, method: str, d_sae: int, l0: float
         return
     activation = {
         "batch_topk": dict(name="batch_topk", k=l0),
+        "frozen": dict(name="batch_topk", k=l0),
         "matryoshka": dict(name="batch_topk", k=l0),
         "topk": dict(name="topk", k=int(l0), relu=True),
         "l1": dict(name="relu"),
         "jumprelu": dict(name="jumprelu", start=0.5, bandwidth=2.0),
     }[method]
     config.model.update(name="sae", d_sae=d_sae, activation=activation, decoder_norm=0.1)
-    if method in ("batch_topk", "matryoshka", "topk"):
+    if method in ("batch_topk", "frozen", "matryoshka", "topk"):
         config.model.rescale = True
         config.loss.auxk = dict(weight=1.0, normalise=False)
+    if method == "frozen":
+        config.optim.constraint = "frozen_rows"
     if method == "matryoshka":
         del config.loss.mse_sum
         config.loss.matryoshka = dict(weight=1.0, prefixes=(1 / 32, 1 / 8, 1 / 2, 1.0), total="sum")

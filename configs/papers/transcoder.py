@@ -20,7 +20,7 @@ import ml_collections
 from configs import base
 from sae_jax import sweep
 
-VARIANTS = ("", "skip", "outputs", "debug")
+VARIANTS = ("", "skip", "outputs", "frozen", "debug")
 _BATCH = 256
 
 
@@ -30,7 +30,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     Args:
       arg: "" for a transcoder of neurons each active in 5 % of all examples; "skip" for one with a
         linear map besides; "outputs" for an SAE that reads what the MLP writes, to compare with;
-        "debug" for a few steps of "".
+        "frozen" for a transcoder whose decoder keeps its random rows; "debug" for a few steps of
+        "".
     """
     if arg not in VARIANTS:
         raise ValueError(f'transcoder has no variant "{arg}": it has {", ".join(VARIANTS[1:])}')
@@ -57,6 +58,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.evals.test = ml_collections.ConfigDict(
         dict(split="test[:20000]", batch_size=2000, metrics=("mse", "fvu", "l0", "density"))
     )
+    if arg == "frozen":
+        config.optim.constraint = "frozen_rows"
     if arg == "debug":
         config.update(num_steps=6, batch_size=64, log_every=2, eval_every=4, checkpoint_every=4)
         config.evals.test.update(split="test[:256]", batch_size=128)

@@ -22,13 +22,14 @@ import ml_collections
 from configs import base
 from sae_jax import sweep
 
-VARIANTS = ("", "l1", "debug")
+VARIANTS = ("", "l1", "frozen", "debug")
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """Returns the config.
 
-    `arg` is "" for random prefixes, "l1" for the whole dictionary alone, "debug" for a few steps.
+    `arg` is "" for random prefixes, "l1" for the whole dictionary alone, "frozen" for random
+    prefixes of a decoder that keeps its random rows, "debug" for a few steps.
     """
     if arg not in VARIANTS:
         raise ValueError(f'tree has no variant "{arg}": it has {", ".join(VARIANTS[1:])}')
@@ -58,6 +59,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             metrics=("mse", "fvu", "l0", "dictionary", "hierarchy"),
         )
     )
+    if arg == "frozen":
+        config.optim.constraint = "frozen_rows"
     if arg == "debug":
         config.update(num_steps=6, batch_size=64, log_every=2)
         config.evals.test.update(split="test[:256]", batch_size=128)

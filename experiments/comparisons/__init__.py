@@ -1,8 +1,8 @@
 """Pictures of many runs side by side, one file each; a file is found by its name.
 
-A file states `SIZE` and `draw(series, figure)`. A series is a folder of runs, such as a sweep: runs
-that differ in their seed alone are one point of it. L0 is what was measured on the evaluation's
-examples, never the k that a config asked for.
+A file states `SIZE` and `draw(series, figure)`, which may return what it shows in words. A series
+is a folder of runs, such as a sweep: runs that differ in their seed alone are one point of it. L0
+is what was measured on the evaluation's examples, never the k that a config asked for.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,12 @@ class Series:
     Attributes:
       name: of their folder.
       points: mean and standard deviation over seeds, by metric; L0 grows.
+      folders: of the runs of each point.
     """
 
     name: str
     points: list[dict[str, tables.Stat]]
+    folders: list[list[Path]]
 
 
 def names() -> list[str]:
@@ -39,11 +41,11 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def draw(name: str, folders: Sequence[Path], evaluation: str, path: Path) -> None:
-    """Draws a picture of all finished runs below each folder.
+def draw(name: str, folders: Sequence[Path], evaluation: str, path: Path) -> str:
+    """Draws a picture of all finished runs below each folder; returns what it says besides.
 
     Raises:
-      UserError: there is no such picture, no finished run, or a run lacks a metric.
+      UserError: there is no such picture, no finished run, or a run lacks what it shows.
     """
     if name not in names():
         raise errors.UserError(
@@ -51,22 +53,24 @@ def draw(name: str, folders: Sequence[Path], evaluation: str, path: Path) -> Non
         )
     module: Any = importlib.import_module(f"{__name__}.{name}")
     figure = mpl_figure.Figure(figsize=module.SIZE, layout="constrained", dpi=130)
-    module.draw([load(folder, evaluation) for folder in folders], figure)
+    said = module.draw([load(folder, evaluation) for folder in folders], figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
+    return said or ""
 
 
 def load(folder: Path, evaluation: str) -> Series:
     """Returns the finished runs below a folder, those that differ in their seed as one point."""
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[str, list[Path]] = {}
     for results in sorted(folder.rglob("results.json")):
         config = json.loads((results.parent / "config.json").read_text())
         setting = json.dumps({**config, "seed": None}, sort_keys=True)
-        found.setdefault(setting, []).append(_of(json.loads(results.read_text()), evaluation))
+        found.setdefault(setting, []).append(results.parent)
     if not found:
         raise errors.UserError(f"{folder} holds no finished run: train some first")
-    points = [_point(folder, evaluation, runs) for runs in found.values()]
-    return Series(folder.name, sorted(points, key=lambda point: point[X].mean))
+    points = [(_point(folder, evaluation, runs), runs) for runs in found.values()]
+    points.sort(key=lambda point: point[0][X].mean)
+    return Series(folder.name, [point for point, _ in points], [runs for _, runs in points])
 
 
 def plot(axis: mpl_axes.Axes, series: Sequence[Series], metric: str, label: str) -> None:
@@ -96,13 +100,14 @@ def plot(axis: mpl_axes.Axes, series: Sequence[Series], metric: str, label: str)
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _of(results: dict[str, float], evaluation: str) -> dict[str, float]:
-    """Returns the metrics of one evaluation."""
-    prefix = f"{evaluation}/"
+def _of(folder: Path, evaluation: str) -> dict[str, float]:
+    """Returns the metrics of one evaluation of a run."""
+    results, prefix = json.loads((folder / "results.json").read_text()), f"{evaluation}/"
     return {k.removeprefix(prefix): v for k, v in results.items() if k.startswith(prefix)}
 
 
-def _point(folder: Path, evaluation: str, runs: list[dict[str, float]]) -> dict[str, tables.Stat]:
+def _point(folder: Path, evaluation: str, folders: list[Path]) -> dict[str, tables.Stat]:
+    runs = [_of(each, evaluation) for each in folders]
     shared = set(runs[0]).intersection(*runs)
     if X not in shared:
         raise errors.UserError(

@@ -2,16 +2,18 @@
 
 A feature is recovered if some latent's decoder row has a cosine above 0.8 with it; MCC is the mean
 |cosine| of latents and features matched one to one, and of random directions not 0. 20,000 test
-examples, with the thresholds that training found. A frozen decoder keeps its random rows.
+examples, with the thresholds that training found; 5,000 for PCA. Random directions have no codes
+here. A frozen decoder keeps its random rows.
 """
 
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+import numpy as np
 
 from experiments import tables
 from experiments.tables import baselines
-from sae_jax.data import independent
+from sae_jax.data import base, independent, world
 from sae_jax.ops import dictionaries
 
 TITLE = "Sanity checks: recovery of features that are all as frequent"
@@ -21,9 +23,11 @@ COLUMNS = {
     "explained": "variance explained",
     "l0": "L0",
 }
-SIZE = (6.4, 2.8)
+SIZE = (6.4, 3.2)
 _CONFIG = "configs/papers/sanity_checks.py"
 _PAPER = "arXiv 2602.14111"
+_PCA, _ACTIVE = "PCA, 20 components", 20
+_EXAMPLES = 5000  # For PCA.
 
 
 def _trained(label: str, variant: str, recovered: float | None) -> tables.Row:
@@ -36,6 +40,8 @@ def _trained(label: str, variant: str, recovered: float | None) -> tables.Row:
 
 
 ROWS = (
+    tables.Row("true features", seeds=(0,)),
+    tables.Row(_PCA, seeds=(0,)),
     tables.Row("random directions"),
     _trained("TopK, frozen decoder", ":frozen", None),
     _trained("TopK", "", 0.999),
@@ -45,10 +51,13 @@ ROWS = (
 
 
 def measure(row: tables.Row, seed: int, run: tables.Run | None) -> tables.Numbers:
-    """Returns the run's numbers on the test examples, or what random directions recover."""
-    del row
+    """Returns the run's numbers on the test examples, or those of a baseline."""
+    if row.label == "true features":
+        return {"recovered": 1, "mcc": 1, "explained": 1, "l0": _ACTIVE}
+    if row.label == _PCA:
+        return _of_components()
     if run is None:
-        features = independent.load("test", n_features=3200, d_in=100, active=20.0).features
+        features = _world("test").features
         rows = baselines.random_directions(features.shape[1], len(features), seed).T
         return {
             "recovered": dictionaries.recovered(rows, features),
@@ -56,6 +65,23 @@ def measure(row: tables.Row, seed: int, run: tables.Run | None) -> tables.Number
         }
     found = {name: run.results[f"test/{name}"] for name in ("recovered", "mcc", "l0")}
     return found | {"explained": 1 - run.results["test/fvu"]}
+
+
+def _world(split: str) -> world.World:
+    return independent.load(
+        split, n_features=3200, d_in=100, active=float(_ACTIVE), strength="lognormal"
+    )
+
+
+def _of_components() -> tables.Numbers:
+    data = _world("test")
+    batch = base.first(data, _EXAMPLES)
+    train = np.asarray(base.first(_world("train"), _EXAMPLES).x)
+    coded = baselines.components(train, np.asarray(batch.x), _ACTIVE)
+    found = baselines.scores(data, batch, coded, ("fvu", "l0", "dictionary"))
+    return {name: found[name] for name in ("recovered", "mcc", "l0")} | {
+        "explained": 1 - found["fvu"]
+    }
 
 
 def draw(lines: Sequence[tables.Line], figure: Figure) -> None:

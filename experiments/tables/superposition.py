@@ -4,13 +4,16 @@ Loss: the squared error of feature i weighs 0.9^i; of 100,000 test examples, and
 of the best of five instances, which are runs that differ in their seeds; at p = 1 of one, as they
 are all alike. A feature is kept if its column of the decoder is longer than 0.5; gaps are the
 angles between neighbours among those.
-Without training: the two most important features, one for each latent, and the means of the others.
+Without training: the two most important features, one for each latent, and the means of the others,
+which is PCA weighted by importance; and a regular pentagon, whose norm and one bias for all are
+fitted to 20,000 training examples. A frozen W is random, and biases alone are learned.
 """
 
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 import numpy as np
+from scipy import optimize
 
 from experiments import tables
 from sae_jax.data import base, superposition
@@ -23,10 +26,12 @@ COLUMNS = {
     "largest": "largest gap, degrees",
     "norm": "mean norm",
 }
-SIZE = (6.4, 2.6)
+SIZE = (6.4, 3.0)
 _CONFIG = "configs/papers/superposition.py"
 _PAPER = "Elhage et al. 2022, figure of the introduction"
 _RARE, _KEPT, _DECAY = 0.05, 0.5, 0.9
+_PENTAGON = f"regular pentagon, p = {_RARE:g}"
+_EXAMPLES = 20_000  # To fit its norm and bias to.
 
 
 def _trained(probability: float, features: int, instances: int) -> tables.Row:
@@ -42,6 +47,8 @@ def _trained(probability: float, features: int, instances: int) -> tables.Row:
 
 ROWS = (
     tables.Row(f"two features, p = {_RARE:g}", seeds=(0,)),
+    tables.Row(_PENTAGON, seeds=(0,)),
+    tables.Row(f"frozen W, p = {_RARE:g}", f"{_CONFIG}:frozen", instances=5),
     _trained(1.0, 2, 1),
     _trained(0.2636, 4, 5),
     _trained(_RARE, 5, 5),
@@ -49,8 +56,10 @@ ROWS = (
 
 
 def measure(row: tables.Row, seed: int, run: tables.Run | None) -> tables.Numbers:
-    """Returns the loss and the geometry of one instance, or the loss of two features alone."""
-    del row, seed
+    """Returns the loss and the geometry of one instance or of a baseline."""
+    del seed
+    if row.label == _PENTAGON:
+        return _of_pentagon()
     if run is None:
         x = _examples(superposition.load("test", _RARE))
         x_hat = np.concatenate(
@@ -62,6 +71,19 @@ def measure(row: tables.Row, seed: int, run: tables.Run | None) -> tables.Number
     codes = x @ params["w_dec"].T + params["b_enc"]
     x_hat = np.maximum(codes @ params["w_dec"] + params["b_dec"], 0)
     return {"loss": loss(x, x_hat), **geometry(params["w_dec"].T)}
+
+
+def _of_pentagon() -> tables.Numbers:
+    angles = 2 * np.pi * np.arange(superposition.N_FEATURES) / superposition.N_FEATURES
+    columns = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    seen = _examples(superposition.load(f"train[:{_EXAMPLES}]", _RARE))
+    x = _examples(superposition.load("test", _RARE))
+
+    def left(fitted: np.ndarray, x: np.ndarray) -> float:
+        return loss(x, np.maximum(fitted[0] ** 2 * (x @ columns @ columns.T) + fitted[1], 0))
+
+    fitted = optimize.minimize(left, np.asarray([1.0, 0.0]), seen, method="Nelder-Mead").x
+    return {"loss": left(fitted, x), **geometry(abs(fitted[0]) * columns)}
 
 
 def join(found: Sequence[tables.Numbers]) -> tables.Numbers:

@@ -1,6 +1,7 @@
 """What architectures are made of: layers, initialisers, non-linearities, and checks of fields."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+import dataclasses
 from typing import Any, Literal
 
 from flax import linen as nn
@@ -22,6 +23,7 @@ NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 Centre = Literal["zeros", "mean", "median"]
 RECTIFIERS = ("elu", "gelu", "relu", "silu")
+_MATCHED = 256  # Examples whose reconstructions are measured.
 
 
 def encode(
@@ -120,6 +122,37 @@ def transposed(key: jax.Array, w_dec: jax.Array) -> jax.Array:
     """Returns `w_enc` `[d_in, d_sae]` that starts as a copy of the decoder."""
     del key
     return jnp.array(w_dec.T, copy=True)
+
+
+def matched(
+    activation: nn.Module,
+    key: jax.Array,
+    x: jax.Array,
+    centre: jax.Array,
+    b_dec: jax.Array,
+    w_dec: jax.Array,
+    context: types.Context,
+) -> jax.Array:
+    """Returns `w_enc` `[d_in, d_sae]`, a multiple of the transpose of the decoder.
+
+    With it `codes w_dec` has, on average over the first examples, the norm of `x - b_dec`. Needs an
+    activation whose codes grow as its pre-activations do; it is used as in the first training step.
+
+    Args:
+      activation: pre-activations to codes; neither its parameters nor its stats are changed.
+      key: typed PRNG key `[]`.
+      x: `[batch, d_in]`.
+      centre: `[d_in]`, what the encoder takes off x.
+      b_dec: `[d_in]`.
+      w_dec: `[d_sae, d_in]`.
+      context: of the pass.
+    """
+    x = x[:_MATCHED]
+    pre = linear.encode(x, centre, w_dec.T, jnp.zeros(len(w_dec), x.dtype))
+    alone: Any = activation.clone(parent=None)
+    codes = alone.init_with_output(key, pre, dataclasses.replace(context, train=True))[0]
+    wanted = geometry.norms(x - b_dec[None]).mean()
+    return w_dec.T * wanted / geometry.norms(codes @ w_dec).mean()
 
 
 def centre(bias: Centre) -> Callable[[jax.Array, jax.Array], jax.Array]:

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
+from sae_jax.activations import jumprelu, sigmoid
 from sae_jax.models import layers
 from sae_jax.ops import geometry, sparse
 
@@ -42,6 +43,9 @@ class SparseAutoencoder(nn.Module):
         "examples": of that norm, towards examples that `init` sees, from where `b_dec` starts;
         "uniform": from +-sqrt(6 / (d_in + d_sae + 1)), encoder and decoder apart (Ng 2011).
       decoder_norm: norm of the decoder rows at the start.
+      match_norm: whether `w_enc` starts as that multiple of its copy with which reconstructions are
+        on average as far from `b_dec` as the examples that `init` sees (Gao et al. 2024, arXiv
+        2406.04093, appendix A.1, for TopK); decoder rows keep their norm.
       bias: how `b_dec` starts: "zeros", or the "mean" or geometric "median" of the examples that
         `init` sees.
       rescale: whether the activation sees pre-activations times the norms of their decoder rows.
@@ -56,15 +60,22 @@ class SparseAutoencoder(nn.Module):
     output: Literal["identity", "relu", "sigmoid"] = "identity"
     weights: Literal["directions", "examples", "uniform"] = "directions"
     decoder_norm: float = 1.0
+    match_norm: bool = False
     bias: layers.Centre = "zeros"
     rescale: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses sizes that cannot be and words that name no choice."""
+        """Refuses sizes that cannot be, words that name no choice, and a norm without a match."""
         layers.check_sizes(d_sae=self.d_sae)
         layers.check_choice("output", self.output, ("identity", "relu", "sigmoid"))
         layers.check_choice("weights", self.weights, ("directions", "examples", "uniform"))
         layers.check_choice("bias", self.bias, get_args(layers.Centre))
+        if self.match_norm and (self.tied or self.weights == "uniform"):
+            raise ValueError("match_norm: it needs an encoder that starts as a copy of the decoder")
+        if self.match_norm and self.output != "identity":
+            raise ValueError(f'match_norm: it needs output="identity", not "{self.output}"')
+        if self.match_norm and isinstance(self.activation, (jumprelu.JumpReLU, sigmoid.Sigmoid)):
+            raise ValueError("match_norm: codes must grow as pre-activations do; choose relu, topk")
         super().__post_init__()
 
     @nn.compact
@@ -75,8 +86,10 @@ class SparseAutoencoder(nn.Module):
         if self.encoder_bias:
             b_enc = self.param("b_enc", nn.initializers.zeros, (self.d_sae,))
         b_dec = self.param("b_dec", layers.centre(self.bias), x)
-        w_enc = w_dec.T if self.tied else self.param("w_enc", self._encoder, w_dec)
         centre = b_dec if self.pre_bias else jnp.zeros_like(b_dec)
+        w_enc = w_dec.T
+        if not self.tied:
+            w_enc = self.param("w_enc", self._encoder, x, centre, b_dec, w_dec, context)
         norms = geometry.norms(w_dec)[:, 0] if self.rescale else None
         codes, known = layers.encode(self.activation, x, centre, w_enc, b_enc, context, norms)
         logits = sparse.product(codes, w_dec) + b_dec[None]
@@ -100,9 +113,19 @@ class SparseAutoencoder(nn.Module):
             return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
         return layers.directions(self.decoder_norm)(key, shape)
 
-    def _encoder(self, key: Array, w_dec: Array) -> Array:
+    def _encoder(
+        self,
+        key: Array,
+        x: Array,
+        centre: Array,
+        b_dec: Array,
+        w_dec: Array,
+        context: types.Context,
+    ) -> Array:
         if self.weights == "uniform":
             return self._rows(key, (self.d_in, self.d_sae), w_dec)
+        if self.match_norm:
+            return layers.matched(self.activation, key, x, centre, b_dec, w_dec, context)
         return layers.transposed(key, w_dec)
 
 

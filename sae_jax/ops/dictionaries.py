@@ -4,7 +4,8 @@ All cosines are of rows scaled to norm 1, in float64; a row of zeros has cosine 
 "Learned" is the dictionary of a model, "true" what generated the data, or another model's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import optimize
@@ -39,13 +40,52 @@ def mmcs(learned: np.ndarray, true: np.ndarray) -> float:
     return float(cosines(learned, true).max(axis=0).mean())
 
 
+class Matching(NamedTuple):
+    """Pairs of rows of two dictionaries, as many as the smaller one has; in each a row occurs once.
+
+    Attributes:
+      learned: int64 `[n]`, rows of the one, in their order.
+      true: int64 `[n]`, their partners in the other.
+      cosine: float64 `[n]`, |cosine| of each pair.
+    """
+
+    learned: np.ndarray
+    true: np.ndarray
+    cosine: np.ndarray
+
+
+def one_to_one(learned: np.ndarray, true: np.ndarray) -> Matching:
+    """Returns the matching of largest mean |cosine| (the Hungarian one)."""
+    found = np.abs(cosines(learned, true))
+    rows, partners = optimize.linear_sum_assignment(found, maximize=True)
+    return Matching(rows, partners, found[rows, partners])
+
+
 def mcc(learned: np.ndarray, true: np.ndarray) -> float:
     """Returns the mean |cosine| of the best one-to-one matching, over the smaller dictionary.
 
     Of random dictionaries it is not 0: compare with one.
     """
-    found = np.abs(cosines(learned, true))
-    return float(found[optimize.linear_sum_assignment(found, maximize=True)].mean())
+    return float(one_to_one(learned, true).cosine.mean())
+
+
+def shared(matchings: Sequence[Matching], above: float = 0.7) -> float:
+    """Returns the share of latents that two runs have in common, of those of the smaller one.
+
+    Such a latent has the same partner in each matching, and each time a |cosine| above `above`:
+    with one matching of decoders and one of encoders, after Paulo & Belrose 2025 (arXiv
+    2501.16615).
+
+    Args:
+      matchings: of the same latents of two runs, each by other weights.
+      above: from 0 to 1.
+    """
+    first = matchings[0]
+    common = np.ones(len(first.cosine), bool)
+    for each in matchings:
+        common &= (each.learned == first.learned) & (each.true == first.true)
+        common &= each.cosine > above
+    return float(common.mean())
 
 
 def matched(learned: np.ndarray, true: np.ndarray) -> np.ndarray:

@@ -1,17 +1,20 @@
 """Constraints on parameters by name: what holds before the first step and after each one.
 
 A constraint is the last link of the optimiser's chain (as `optax.keep_params_nonnegative` is), and
-`project` brings the initial parameters into its set. With each of them, the thresholds that an
-activation learns stay at 0 or above.
+`project` brings the initial parameters into its set. Where latents of several layers are kept apart
+it holds for the rows of each. With each of them, the thresholds that an activation learns stay at 0
+or above.
 """
 
 from collections.abc import Callable, Mapping
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from sae_jax import errors
 from sae_jax.ops import geometry
 
 Params = dict[str, Any]
@@ -60,7 +63,7 @@ def _of_rows(
 
     def project(params: Params) -> Params:
         if enter is not None:
-            params = {**params, "w_dec": enter(params["w_dec"])}
+            params = _at_rows(enter, params)
         for name, learned in _with_thresholds(params):
             positive = jnp.maximum(learned["threshold"], 0)
             params = {**params, name: {**learned, "threshold": positive}}
@@ -72,9 +75,8 @@ def _of_rows(
         if params is None:
             raise ValueError("a constraint needs the parameters: update(updates, state, params)")
         if enter is not None:
-            rows = params["w_dec"]
-            moved = enter(rows + turn(updates["w_dec"], rows))
-            updates = {**updates, "w_dec": moved - rows}
+            of = functools.partial(_held, enter, turn)
+            updates = _at_rows(of, updates, params)
         for name, learned in _with_thresholds(params):
             # Nothing below 0 can be reached by a move of at least minus the threshold.
             upward = jnp.maximum(updates[name]["threshold"], -learned["threshold"])
@@ -86,6 +88,36 @@ def _of_rows(
         return optax.EmptyState()
 
     return Constraint(project, optax.GradientTransformation(init, update))
+
+
+def _held(
+    enter: Callable[[jax.Array], jax.Array],
+    turn: Callable[[jax.Array, jax.Array], jax.Array],
+    moves: jax.Array,
+    rows: jax.Array,
+) -> jax.Array:
+    return enter(rows + turn(moves, rows)) - rows
+
+
+def _at_rows(of: Callable[..., jax.Array], *trees: Params) -> Params:
+    """Returns the first tree with `of(w_dec, ...)` of all trees for its `w_dec`, in each layer.
+
+    Raises:
+      UserError: there is none.
+    """
+    groups = [name for name in trees[0] if _has_rows(trees[0][name])]
+    if "w_dec" not in trees[0] and not groups:
+        raise errors.UserError(
+            'config.optim.constraint: this model has no parameter w_dec: set it to "none"'
+        )
+    made: Params = {name: _at_rows(of, *(tree[name] for tree in trees)) for name in groups}
+    if "w_dec" in trees[0]:
+        made["w_dec"] = of(*(tree["w_dec"] for tree in trees))
+    return {**trees[0], **made}
+
+
+def _has_rows(group: Any) -> bool:
+    return isinstance(group, Mapping) and "w_dec" in group
 
 
 def _with_thresholds(params: Params) -> list[tuple[str, Params]]:

@@ -6,7 +6,7 @@ import pytest
 
 from experiments import figures, tables
 from experiments.figures import geometry
-from experiments.tables import ksvd, sanity_checks, superposition, tree
+from experiments.tables import ksvd, sanity_checks, sparse_but_wrong, superposition, tree
 from sae_jax.data import ksvd as world
 from sae_jax.ops import dictionaries
 
@@ -65,10 +65,54 @@ def test_a_dictionary_that_absorbs_has_parents_in_children():
     assert found["mcc"] == pytest.approx((11 + 9 * 0.5**0.5) / 20, abs=0.01)
 
 
+def _measured(module, label, seed=0):
+    (row,) = (row for row in module.ROWS if row.label == label)
+    return module.measure(row, seed, None)
+
+
 def test_random_directions_recover_nothing():
-    found = sanity_checks.measure(sanity_checks.ROWS[0], 0, None)
+    found = _measured(sanity_checks, "random directions")
     assert found["recovered"] == 0
     assert 0.2 < found["mcc"] < 0.4
+
+
+def test_components_of_features_that_are_all_alike_explain_their_share(monkeypatch):
+    monkeypatch.setattr(sanity_checks, "_EXAMPLES", 2000)
+    found = _measured(sanity_checks, "PCA, 20 components")
+    assert 0.2 < found["explained"] < 0.3  # Of 100 directions that vary as much as each other.
+    assert (found["l0"], found["recovered"]) == (20, 0)
+
+
+def test_a_pentagon_is_fitted_to_what_the_paper_found():
+    found = _measured(superposition, "regular pentagon, p = 0.05")
+    assert found["loss"] < _measured(superposition, "two features, p = 0.05")["loss"] / 3
+    assert (found["features"], found["least"]) == (5, pytest.approx(72))
+    assert found["norm"] == pytest.approx(1.13, abs=0.02)
+
+
+def test_baselines_of_a_tree_see_little_of_parents(monkeypatch):
+    monkeypatch.setattr(tree, "_EXAMPLES", 4000)
+    random = _measured(tree, "random directions", seed=1)
+    assert random.keys() == tree.COLUMNS.keys()
+    assert random["l0"] == pytest.approx(1, abs=0.01)
+    assert random["parent_recall"] < 0.3
+    component = _measured(tree, "PCA, 1 component")
+    assert component["l0"] == 1
+    assert 1 - 2 / 20 > component["fvu"] > 0.8
+
+
+def test_the_true_features_of_sparse_but_wrong_leave_nothing(monkeypatch):
+    monkeypatch.setattr(sparse_but_wrong, "_EXAMPLES", 4000)
+    found = _measured(sparse_but_wrong, "true features")
+    assert found == pytest.approx({"mse": 0, "c_dec": 0, "mcc": 1, "f1": 1}, abs=1e-5)
+    components = _measured(sparse_but_wrong, "PCA, 11 components")
+    assert 4 < components["mse"] < 6
+    assert components["c_dec"] == pytest.approx(0, abs=1e-5)
+
+
+def test_atoms_are_found_where_they_are_known_and_not_by_components():
+    assert _measured(ksvd, "true atoms") == pytest.approx({"atoms": 50, "mcc": 1})
+    assert _measured(ksvd, "PCA, 20 components")["atoms"] == 0
 
 
 def test_ksvd_finds_what_signals_are_made_of(monkeypatch):
@@ -91,6 +135,15 @@ def test_atoms_that_do_nothing_are_replaced_by_signals():
     ksvd._replace_useless(atoms, codes, x)
     np.testing.assert_allclose(atoms[0], [0, 0, 1])
     np.testing.assert_allclose(atoms[2], [0, 1, 0])
+
+
+def test_sparse_but_wrong_is_drawn_against_k():
+    stats = {c: tables.Stat(1.0, 0.1, 3) for c in sparse_but_wrong.COLUMNS}
+    lines = [tables.Line(row, stats) for row in sparse_but_wrong.ROWS]
+    figure = Figure()
+    sparse_but_wrong.draw(lines, figure)
+    (line,) = (part for part in figure.axes[2].lines if part.get_marker() == ".")
+    np.testing.assert_array_equal(line.get_xdata(), [5, 7, 9, 11, 13, 15, 18])
 
 
 @pytest.mark.parametrize("module", [ksvd, sanity_checks, superposition, tree])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sae_jax import types
-from sae_jax.activations import identity, relu, sigmoid, topk
+from sae_jax.activations import batch_topk, identity, jumprelu, relu, sigmoid, topk
 from sae_jax.losses import reconstruction, sparsity
 from sae_jax.models import base, sae
 from sae_jax.ops import geometry, sparse
@@ -271,3 +271,42 @@ def test_rows_may_start_towards_examples_and_the_bias_at_their_median():
     np.testing.assert_allclose(cosines.max(axis=1), 0.5, rtol=1e-5)
     assert len(set(cosines.argmax(axis=1)[:4])) == 4
     np.testing.assert_array_equal(params["w_enc"], params["w_dec"].T)
+
+
+@pytest.mark.parametrize(
+    ("activation", "fields"),
+    [
+        (relu.Activation(), {}),
+        (topk.Activation(k=4, relu=True), dict(bias="median", rescale=True, decoder_norm=0.1)),
+        (batch_topk.Activation(k=4), dict(pre_bias=False, weights="examples", bias="mean")),
+    ],
+)
+def test_reconstructions_may_start_as_far_from_the_bias_as_examples(activation, fields):
+    x = jnp.asarray(3 + np.random.RandomState(0).randn(600, 8), jnp.float32)
+    model = sae.Model(8, 32, activation, match_norm=True, **fields)
+    params, stats = base.init(model, jax.random.key(1), x)
+    found = base.forward(model, params, stats, x, _context(train=True))[0].x_hat
+    norms = [np.linalg.norm(each - params["b_dec"][None], axis=1).mean() for each in (found, x)]
+    assert norms[0] == pytest.approx(norms[1], rel=0.05)
+    plain, stats_before = base.init(sae.Model(8, 32, activation, **fields), jax.random.key(1), x)
+    assert stats == stats_before
+    for name in ("w_dec", "b_dec", "b_enc"):
+        np.testing.assert_array_equal(params[name], plain[name])
+    multiple = params["w_enc"] / plain["w_enc"]
+    np.testing.assert_allclose(multiple, multiple[0, 0], rtol=1e-4)
+    assert abs(float(multiple[0, 0]) - 1) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (dict(tied=True), "a copy of the decoder"),
+        (dict(weights="uniform"), "a copy of the decoder"),
+        (dict(output="relu"), 'it needs output="identity", not "relu"'),
+        (dict(activation=jumprelu.Activation()), "must grow as pre-activations do"),
+        (dict(activation=sigmoid.Activation()), "must grow as pre-activations do"),
+    ],
+)
+def test_a_norm_that_cannot_be_matched_is_refused(fields, said):
+    with pytest.raises(ValueError, match=said):
+        sae.Model(**{"activation": relu.Activation(), **fields}, d_in=8, d_sae=32, match_norm=True)

@@ -33,6 +33,36 @@ def test_mcc_is_that_of_the_best_of_all_matchings():
     assert dictionaries.mcc(-TRUE[::-1], TRUE) == pytest.approx(1.0)
 
 
+def test_permuted_and_flipped_rows_find_their_partners():
+    order = [2, 0, 3, 1]
+    found = dictionaries.one_to_one(LEARNED, -5 * LEARNED[order])
+    np.testing.assert_array_equal(found.learned, range(4))
+    np.testing.assert_array_equal(np.asarray(order)[found.true], range(4))
+    np.testing.assert_allclose(found.cosine, 1)
+    assert dictionaries.shared([found]) == 1
+    few = dictionaries.one_to_one(TRUE, TRUE[[4, 1]])
+    np.testing.assert_array_equal([few.learned, few.true], [[1, 4], [1, 0]])
+
+
+def test_shared_latents_have_one_partner_by_all_weights_and_are_alike_by_each():
+    near = np.asarray([[1.0, 0, 0], [0, 0.8, 0.6], [0, -0.6, 0.8]])
+    decoders = dictionaries.one_to_one(np.eye(3), near)
+    np.testing.assert_allclose(decoders.cosine, [1, 0.8, 0.8])
+    assert dictionaries.shared([decoders]) == 1
+    assert dictionaries.shared([decoders], above=0.9) == pytest.approx(1 / 3)
+    swapped = dictionaries.one_to_one(np.eye(3), np.eye(3)[[0, 2, 1]])
+    assert dictionaries.shared([decoders, swapped]) == pytest.approx(1 / 3)
+    weak = dictionaries.Matching(decoders.learned, decoders.true, np.asarray([0.5, 0.9, 0.7]))
+    assert dictionaries.shared([decoders, weak]) == pytest.approx(1 / 3)
+
+
+def test_random_dictionaries_share_nothing():
+    one, other = RNG.standard_normal((2, 64, 32))
+    found = dictionaries.one_to_one(one, other)
+    assert 0.3 < found.cosine.mean() < 0.5
+    assert dictionaries.shared([found]) == 0
+
+
 def test_two_latents_of_one_feature_are_not_unique():
     learned = np.asarray([[1.0, 0.1, 0], [1, -0.1, 0], [0, 0, -1], [0, 0.1, 1]])
     np.testing.assert_array_equal(dictionaries.matched(learned, np.eye(3)), [0, 0, 2, 2])

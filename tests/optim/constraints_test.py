@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from sae_jax import errors
 from sae_jax.optim import constraints, optimizers
 
 
@@ -58,6 +59,27 @@ def test_frozen_rows_stay_and_all_else_moves():
     moves, _ = constraint.link.update(_params(1), constraint.link.init(params), params)
     np.testing.assert_array_equal(moves["w_dec"], np.zeros((32, 8)))
     np.testing.assert_array_equal(moves["w_enc"], _params(1)["w_enc"])
+
+
+def test_rows_of_each_layer_are_held():
+    constraint = constraints.unit_norm()
+    layers = {"layer_0": _params(), "layer_1": _params(1), "b_dec": jnp.zeros(8)}
+    params = constraint.project(layers)
+    moves = jax.tree.map(lambda leaf: 0.1 * leaf[::-1], layers)
+    got, _ = constraint.link.update(moves, constraint.link.init(params), params)
+    after = optax.apply_updates(params, got)
+    for name in ("layer_0", "layer_1"):
+        np.testing.assert_allclose(_norms(params[name]), np.ones(32), atol=1e-6)
+        np.testing.assert_allclose(_norms(after[name]), np.ones(32), atol=1e-6)
+        assert np.abs(got[name]["w_dec"]).max() > 0.01
+        np.testing.assert_array_equal(got[name]["w_enc"], moves[name]["w_enc"])
+    moves, _ = constraints.frozen_rows().link.update(moves, optax.EmptyState(), params)
+    np.testing.assert_array_equal(moves["layer_1"]["w_dec"], np.zeros((32, 8)))
+
+
+def test_a_model_without_rows_cannot_be_held():
+    with pytest.raises(errors.UserError, match="no parameter w_dec"):
+        constraints.frozen_rows().project({"b_dec": jnp.zeros(2), "layer": {"w": jnp.ones(2)}})
 
 
 def test_unit_norm_takes_the_parallel_part_out_of_the_update():
