@@ -1,0 +1,1 @@
+"""Language models, one loader a file, found by file name."""

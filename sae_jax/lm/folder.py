@@ -1,0 +1,139 @@
+"""A Llama model in a folder as Hugging Face writes it.
+
+config.json       sizes; its architecture must be LlamaForCausalLM
+*.safetensors     model.safetensors, or several with model.safetensors.index.json
+tokenizer.json    read by the package `tokenizers`; names of special tokens are taken from
+                  tokenizer_config.json if there is one
+"""
+
+from collections.abc import Callable
+import json
+import pathlib
+from typing import Any
+
+import ml_dtypes  # noqa: F401  NumPy learns bfloat16 from it.
+import numpy as np
+
+from sae_jax import errors
+from sae_jax.lm import llama, rope, tokens
+
+_ARCHITECTURE = "LlamaForCausalLM"
+
+
+def load(path: str, dtype: str = "float32", name: str = "") -> llama.Llama:
+    """Returns the model in the folder `path`.
+
+    Args:
+      path: of the folder.
+      dtype: "float32" or "bfloat16", to compute in.
+      name: of the model; empty: that of the folder.
+
+    Raises:
+      errors.DataError: if files are missing or damaged, or the model is of another architecture.
+    """
+    folder = pathlib.Path(path).expanduser()
+    if not folder.is_dir():
+        raise errors.DataError(f"{folder} is no folder: put config.json and the weights there")
+    described = _json(folder / "config.json")
+    config = sizes(described, f"{folder / 'config.json'}", dtype)
+    scaling = described.get("rope_parameters") or described.get("rope_scaling") or {}
+    theta = float(scaling.get("rope_theta", described.get("rope_theta", 10000.0)))
+    return llama.build(
+        name or folder.resolve().name,
+        config,
+        _tokenizer(folder),
+        rope.frequencies(config.d_head, theta, scaling),
+        _reader(folder),
+    )
+
+
+def sizes(described: dict[str, Any], where: str, dtype: str) -> llama.Config:
+    """Returns the sizes that a config.json states."""
+    found = described.get("architectures") or [described.get("model_type", "none")]
+    if found not in ([_ARCHITECTURE], ["llama"]):
+        raise errors.DataError(
+            f"{where}: architecture {found[0]} is not supported here, {_ARCHITECTURE} is; load it "
+            'with name="transformers"'
+        )
+    for key, plain in (("hidden_act", "silu"), ("attention_bias", False), ("mlp_bias", False)):
+        if described.get(key, plain) != plain:
+            raise errors.DataError(
+                f"{where}: {key}={described[key]!r} is not supported here, {plain!r} is"
+            )
+    try:
+        heads, d_model = described["num_attention_heads"], described["hidden_size"]
+        return llama.Config(
+            n_layers=described["num_hidden_layers"],
+            d_model=d_model,
+            n_heads=heads,
+            n_kv_heads=described.get("num_key_value_heads") or heads,
+            d_head=described.get("head_dim") or d_model // heads,
+            d_mlp=described["intermediate_size"],
+            vocab=described["vocab_size"],
+            context=described.get("max_position_embeddings", 2048),
+            epsilon=described.get("rms_norm_eps", 1e-6),
+            tied=described.get("tie_word_embeddings", False),
+            dtype=dtype,
+        )
+    except KeyError as error:
+        raise errors.DataError(f"{where} does not state {error.args[0]}") from error
+
+
+def _reader(folder: pathlib.Path) -> Callable[[str], np.ndarray]:
+    """Returns what reads a tensor by its name."""
+    safetensors = tokens.library("safetensors")
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if index.is_file():
+        files = {name: folder / file for name, file in _json(index).get("weight_map", {}).items()}
+    elif single.is_file():
+        files = {}
+    else:
+        raise errors.DataError(f"no model.safetensors and no index of several in {folder}")
+    opened: dict[pathlib.Path, Any] = {}
+
+    def read(name: str) -> np.ndarray:
+        path = files.get(name, single)
+        try:
+            if path not in opened:
+                opened[path] = safetensors.safe_open(path, framework="numpy")
+            return opened[path].get_tensor(name)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise errors.DataError(f"{path}: {name} cannot be read: {error}") from error
+
+    return read
+
+
+def _tokenizer(folder: pathlib.Path) -> tokens.Tokens:
+    """Returns the tokenizer of a folder."""
+    library, path = tokens.library("tokenizers"), folder / "tokenizer.json"
+    if not path.is_file():
+        raise errors.DataError(f"no tokenizer.json in {folder}: save the model's tokenizer there")
+    try:
+        tokenizer = library.Tokenizer.from_file(str(path))
+    except Exception as error:  # The package raises plain Exception.
+        raise errors.DataError(f"{path} is damaged: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    beside = folder / "tokenizer_config.json"
+    described = _json(beside) if beside.is_file() else {}
+
+    def special(key: str) -> int | None:
+        text = described.get(key)
+        text = text.get("content") if isinstance(text, dict) else text
+        return None if text is None else tokenizer.token_to_id(text)
+
+    bos = special("bos_token")
+    first = tokenizer.encode("").ids[:1]
+    starts = bos is not None and described.get("add_bos_token", first == [bos])
+    return tokens.Tokens(tokenizer, bos, special("eos_token"), special("pad_token"), bool(starts))
+
+
+def _json(path: pathlib.Path) -> dict[str, Any]:
+    """Returns the object in a JSON file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise errors.DataError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise errors.DataError(f"{path} holds no JSON object")
+    return found
