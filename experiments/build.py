@@ -68,6 +68,18 @@ def data(group: Group) -> Any:
     return _call("data", _module("data", "data", name).load, kwargs)
 
 
+def texts(group: Group) -> Any:
+    """Returns the texts that a group `dict(name, **kwargs)` names."""
+    name, kwargs = _split_name("text", group)
+    return _call("text", _module("text", "text", name).load, kwargs)
+
+
+def language_model(group: Group) -> Any:
+    """Returns the language model that a group `dict(name, **kwargs)` names."""
+    name, kwargs = _split_name("lm", group)
+    return _call("lm", _module("lm", "lm", name).load, kwargs)
+
+
 def losses_by_name() -> dict[str, Callable[..., Any]]:
     """Returns every loss term that there is."""
     found: dict[str, Callable[..., Any]] = {}
@@ -82,7 +94,10 @@ def modules_in(folder: str) -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in _SHARED)
 
 
-_SHARED = {"base", "layers", "world"}  # Files of a folder that are no component.
+_SHARED = {  # Files of a folder that are no component.
+    *("base", "layers", "world"),
+    *("edit", "generate", "llama", "rope", "tokens"),
+}
 _EVALUATION = ("split", "batch_size", "metrics")
 _ANY_EVALUATION = (*_EVALUATION, "corruption")
 _LEAST = dict(seed=0, eval_every=0, checkpoint_every=0) | dict.fromkeys(

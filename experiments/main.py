@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from ml_collections import config_flags
 import numpy as np
 
-from experiments import build, checks, cli, dry_run, report, workdir
+from experiments import build, checks, cli, dry_run, report, stores, workdir
 from sae_jax import errors
 from sae_jax.train import checkpoint, loop, progress, writer
 
@@ -69,9 +69,10 @@ def _train(folder: Path) -> int:
     """Trains in a prepared folder."""
     # Several processes must agree on the step to stop at: jax sees to that.
     stop = cli.Stop() if jax.process_count() == 1 else lambda: False
+    first = jax.process_index() == 0
+    stores.write_missing(_CONFIG.value)
     task = build.task(_CONFIG.value)
     checks.refuse_problems(task)
-    first = jax.process_index() == 0
     if first:
         workdir.refuse_other_data(folder, task)
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints", _CONFIG.value.keep_checkpoints)

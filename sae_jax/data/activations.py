@@ -152,6 +152,7 @@ def load(
     weights: Sequence[float] = (),
     block: int = 1,
     damaged: Literal["refuse", "skip"] = "refuse",
+    recipe: str = "",
 ) -> Activations:
     """Returns the rows of a split of one store or several.
 
@@ -164,6 +165,8 @@ def load(
       weights: how much of a batch each store gives; none for as much as it holds.
       block: rows that are read together.
       damaged: what becomes of a damaged shard: an error, or its rows are left out.
+      recipe: the config that `experiments.dump` writes the store by, as `experiments.main` does
+        where it is missing.
 
     Raises:
       DataError: a store is missing, unfinished or damaged, or has no such split or site.
@@ -171,7 +174,7 @@ def load(
     folders = [store] if isinstance(store, str) else list(store)
     if not any(folders):
         raise errors.DataError("the data set activations needs --config.data.store=FOLDER")
-    stores = [reader.Store(Path(folder).expanduser(), damaged) for folder in folders]
+    stores = [_open(folder, damaged, recipe) for folder in folders]
     first = stores[0]
     sites = _tuple(site) or tuple(first.plan.sites)[:1]
     if not _tuple(site) and len(first.plan.sites) > 1:
@@ -194,6 +197,16 @@ def load(
         target_shape=(sum(of_y),) if targets else None,
     )
     return Activations(spec, stores, kept, sites, targets, _shares(weights, kept), block)
+
+
+def _open(folder: str, damaged: Literal["refuse", "skip"], recipe: str) -> reader.Store:
+    """Returns a store; where there is none, says how to write it."""
+    where = Path(folder).expanduser()
+    if recipe and not (where / plans.PLAN).is_file():
+        raise errors.DataError(
+            f"{where} is not there: python -m experiments.dump --config={recipe} --store={where}"
+        )
+    return reader.Store(where, damaged)
 
 
 def _tuple(names: str | Sequence[str]) -> tuple[str, ...]:

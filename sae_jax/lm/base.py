@@ -114,6 +114,10 @@ class LanguageModel(abc.ABC):
         """Numbers at each site, by its name, in the order of blocks."""
 
     @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """Returns what tells these weights from others: a checksum of their bytes."""
+
+    @abc.abstractmethod
     def _run(
         self, ids: Ints, mask: Ints, capture: tuple[str, ...], edits: Edits, logits: bool
     ) -> Run:

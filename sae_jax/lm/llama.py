@@ -33,6 +33,7 @@ import numpy as np
 
 from sae_jax import errors
 from sae_jax.lm import base, edit, rope
+from sae_jax.ops import checksum
 
 Params = dict[str, Any]
 Cache = dict[str, jax.Array]
@@ -109,6 +110,10 @@ class Llama(base.LanguageModel):
         """Numbers at each site."""
         sites = ((kind, i) for i in range(self.n_layers) for kind in base.KINDS)
         return types.MappingProxyType({f"{kind}.{i}": self.config.width(kind) for kind, i in sites})
+
+    def fingerprint(self) -> str:
+        """Returns a checksum of all weights."""
+        return f"{int(checksum.checksums([checksum.checksums(self.params)])[0]):08x}"
 
     def put(self, sharding: jax.sharding.Sharding) -> "Llama":
         """Returns the model with its parameters on a mesh, to be run on batches that lie there."""

@@ -9,8 +9,7 @@ others, have norms a hundred times the median: attention sinks.
 import importlib.metadata
 import pathlib
 
-from sae_jax import errors
-from sae_jax.data import fetch
+from sae_jax import errors, fetch
 from sae_jax.lm import gguf, llama
 
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"

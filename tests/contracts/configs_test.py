@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path
     for path in sorted((ROOT / "configs").rglob("*.py"))
-    if path.name not in ("base.py", "__init__.py")
+    if path.name not in ("base.py", "__init__.py") and path.parent.name != "dumps"
 }
 CONFIGS = {name: importlib.import_module(name) for name in MODULES}
 VARIANTS = [(name, variant) for name, module in CONFIGS.items() for variant in module.VARIANTS]

@@ -1,0 +1,1 @@
+"""What `experiments.dump` writes: a language model, texts, and where it is read."""

@@ -1,0 +1,96 @@
+"""Stores of activations: written by their recipe, and described."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+import ml_collections
+import tqdm
+
+from experiments import build
+from sae_jax import errors
+from sae_jax.analysis import dump
+from sae_jax.store import plan as plans, reader, writer
+
+
+def write_missing(config: ml_collections.ConfigDict) -> None:
+    """Writes the store that a run trains on, if it is not finished and the config has its recipe.
+
+    Every process of a run calls it and writes its part.
+    """
+    data = config.data.to_dict()
+    if data["name"] != "activations" or not data.get("recipe"):
+        return
+    folder = Path(data["store"]).expanduser()
+    if not (folder / plans.MANIFEST).is_file():
+        write(recipe(data["recipe"]), folder, jax.process_index(), jax.process_count())
+    multihost_utils.sync_global_devices("store")
+
+
+def recipe(path: str) -> ml_collections.ConfigDict:
+    """Returns the config that `path`, "configs/dumps/<name>.py" or with ":<variant>", names.
+
+    Raises:
+      UserError: there is no such file.
+    """
+    file, _, variant = path.partition(":")
+    if not Path(file).is_file():
+        raise errors.UserError(f"config.data.recipe={path}: there is no such file")
+    module: Any = importlib.import_module(".".join(Path(file).with_suffix("").parts))
+    return module.get_config(variant)
+
+
+def write(
+    config: ml_collections.ConfigDict,
+    folder: Path,
+    process: int = 0,
+    processes: int = 1,
+    dry_run: bool = False,
+) -> None:
+    """Writes what is missing of a store, and says what is there."""
+    values = build.plain(config)
+    model, texts = build.language_model(values["lm"]), build.texts(values["text"])
+    knobs = {name: value for name, value in values.items() if name not in ("lm", "text", "store")}
+    batch_size = knobs.pop("batch_size")
+    of_plan = {name: knobs.pop(name) for name in ("sites", "dtype", "shard_bytes", "outlier")}
+    tokens = dump.corpus(model, texts, **knobs)
+    plan = dump.plan(model, texts, tokens, **of_plan)
+    print(announced(folder, plan, texts.name, model.name), flush=True)
+    if dry_run:
+        return
+    store = writer.Writer(folder, plan, tokens.sequences)
+    left = sum(plan.shards[number] for number in store.missing(process, processes))
+    with tqdm.tqdm(total=left, unit="token", unit_scale=True, disable=not left) as bar:
+        whole = dump.write(model, tokens, store, batch_size, process, processes, bar.update)
+    if not whole:
+        print(f"{folder}: {len(store.missing())} shards are left to the other processes")
+        return
+    print(summary(reader.Store(folder)))
+
+
+def announced(folder: Path, plan: plans.Plan, text: str, model: str) -> str:
+    """Returns what will be written, where, and what it takes."""
+    sites = ", ".join(f"{site} ({width})" for site, width in plan.sites.items())
+    splits = ", ".join(f"{split} {sum(rows):,}" for split, rows in plan.splits.items())
+    size = sum(plan.shards) * plan.row_bytes
+    return (
+        f"{model} reads {text}: {sum(plan.shards):,} tokens ({splits})\n"
+        f"{sites} as {plan.dtype}, {len(plan.shards)} shards, {size / 1e6:,.0f} MB, to {folder}"
+    )
+
+
+def summary(store: reader.Store) -> str:
+    """Returns what was counted in a finished store, in a few lines."""
+    manifest = store.manifest
+    lines = [
+        f"{store.folder}: {manifest['rows']:,} rows, of which {manifest['special']:,} are of "
+        f"special tokens and {manifest['excluded'] - manifest['special']:,} outliers: left out"
+    ]
+    for site, about in manifest["sites"].items():
+        lines.append(
+            f"  {site}: norm {about['mean_norm']:.4g} in the mean, {about['median_norm']:.4g} in "
+            f"the median; {about['outliers']:,} rows above {store.plan.outlier:g} times that"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,203 @@
+"""From texts to a store: documents are cut into sequences, a language model reads them, rows stay.
+
+Documents come in an order that a seed decides; the last of them are held out, whole, as "valid" and
+"test". Each is cut into sequences of at most `length` tokens, each with its own BOS if the model
+knows one. The first token of a sequence and BOS, EOS and padding tokens are special: they have
+activations unlike all others (attention sinks), and no training sees them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+import zlib
+
+import jax
+import numpy as np
+
+from sae_jax import errors
+from sae_jax.data import base
+from sae_jax.lm import base as lm
+from sae_jax.store import plan as plans, sequences as token_sequences, writer
+from sae_jax.text import base as text
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Tokens, and which of them belong to which split.
+
+    Attributes:
+      sequences: all tokens.
+      splits: sequences of each split, by name, in the order in which they lie.
+    """
+
+    sequences: token_sequences.Sequences
+    splits: Mapping[str, int]
+
+
+def corpus(
+    model: lm.LanguageModel,
+    texts: text.Texts,
+    length: int,
+    documents: int = 0,
+    held_out: float = 0.05,
+    seed: int = 0,
+) -> Corpus:
+    """Returns the tokens of texts.
+
+    Args:
+      model: whose tokens.
+      texts: what is read.
+      length: tokens of the longest sequence.
+      documents: how many are read; 0 for all.
+      held_out: share of documents that are "valid", and again that are "test"; 0 for neither.
+      seed: of the order of documents, and so of the splits.
+
+    Raises:
+      UserError: the model does not read so many tokens, or a split would be empty.
+    """
+    if not 2 <= length <= model.context:
+        raise errors.UserError(
+            f"length={length}: {model.name} reads sequences of 2 to {model.context} tokens"
+        )
+    order = base.shuffled(len(texts.documents), seed)[: documents or None]
+    aside = round(held_out * len(order))
+    ends = [len(order) - 2 * aside, len(order) - aside] if aside else []
+    parts = dict(zip(("train", "valid", "test"), np.split(order, ends), strict=False))
+    found: list[np.ndarray] = []
+    of: list[int] = []
+    splits = {}
+    for split, chosen in parts.items():
+        before = len(found)
+        for document in chosen:
+            pieces = _pieces(model.tokenizer, texts.documents[document], length)
+            found += pieces
+            of += [int(document)] * len(pieces)
+        splits[split] = len(found) - before
+    if empty := [split for split, count in splits.items() if not count]:
+        raise errors.UserError(
+            f"{len(order)} documents leave nothing for {', '.join(empty)}: give more, or another "
+            "held_out"
+        )
+    ids = np.zeros((len(found), length), np.int32)
+    for row, piece in zip(ids, found, strict=True):
+        row[: len(piece)] = piece
+    lengths = np.array([len(piece) for piece in found], np.int32)
+    return Corpus(token_sequences.Sequences(ids, lengths, np.array(of, np.int32)), splits)
+
+
+def plan(
+    model: lm.LanguageModel,
+    texts: text.Texts,
+    tokens: Corpus,
+    sites: Sequence[str],
+    dtype: str = "bfloat16",
+    shard_bytes: int = 2**27,
+    outlier: float = 10.0,
+) -> plans.Plan:
+    """Returns the plan of a store of a model's activations.
+
+    Args:
+      model: that reads.
+      texts: what it reads.
+      tokens: of the texts.
+      sites: where.
+      dtype: of the rows.
+      shard_bytes: of a shard, about: at least one sequence.
+      outlier: as of `Plan`.
+    """
+    widths = {site: model.width(site) for site in sites}
+    like = plans.Plan(widths, dtype, {"": [1]}, {}, outlier)
+    most = max(1, shard_bytes // like.row_bytes)
+    lengths, splits, first = tokens.sequences.lengths, {}, 0
+    for split, count in tokens.splits.items():
+        splits[split] = _shards(lengths[first : first + count], most)
+        first += count
+    crc32 = zlib.crc32(tokens.sequences.ids.tobytes())
+    source = {
+        "model": model.name,
+        "weights": model.fingerprint(),
+        "text": texts.name,
+        "tokens": int(lengths.sum()),
+        "length": tokens.sequences.ids.shape[1],
+        "crc32": f"{crc32:08x}",
+    }
+    return plans.Plan(widths, dtype, splits, source, outlier)
+
+
+def write(
+    model: lm.LanguageModel,
+    tokens: Corpus,
+    store: writer.Writer,
+    batch_size: int,
+    process: int = 0,
+    processes: int = 1,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> bool:
+    """Writes the shards that are missing; returns whether the store is finished.
+
+    Args:
+      model: that reads.
+      tokens: of which `store.plan` was made.
+      store: to write to.
+      batch_size: sequences that are read at once.
+      process: which of `processes` writers this is.
+      processes: writers that share the shards out.
+      progress: told the rows of each shard that is written.
+    """
+    starts = np.searchsorted(tokens.sequences.starts, store.plan.starts)
+    for number in store.missing(process, processes):
+        sequences = range(starts[number], starts[number + 1])
+        parts: dict[str, list[np.ndarray]] = {site: [] for site in store.plan.sites}
+        signs = []
+        for ids, mask, count in batches(tokens.sequences, sequences, batch_size):
+            run = model.run(ids, mask, capture=tuple(parts), logits=False)
+            mask[count:] = False
+            signs.append(special(model.tokenizer, ids)[mask])
+            for site, array in jax.device_get(run.captured).items():
+                parts[site].append(array[mask])
+        rows = {site: np.concatenate(found) for site, found in parts.items()}
+        store.write(number, rows, np.concatenate(signs))
+        progress(store.plan.shards[number])
+    return store.finish()
+
+
+def special(tokenizer: lm.Tokenizer, ids: np.ndarray) -> np.ndarray:
+    """Returns where `[rows, length]` holds the first token of a row, BOS, EOS or padding."""
+    signs = [sign for sign in (tokenizer.bos, tokenizer.eos, tokenizer.pad) if sign is not None]
+    found = np.isin(ids, signs)
+    found[:, 0] = True
+    return found
+
+
+def batches(
+    found: token_sequences.Sequences, sequences: range, size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Yields ids and mask, int32 and bool `[size, length]`, and how many rows are sequences.
+
+    The rows that fill the last batch up hold one token, so that no row is empty.
+    """
+    length = found.ids.shape[1]
+    for first in range(sequences.start, sequences.stop, size):
+        rows = np.arange(first, min(first + size, sequences.stop))
+        ids, mask = np.zeros((size, length), np.int32), np.zeros((size, length), bool)
+        mask[:, 0] = True
+        mask[: len(rows)] = np.arange(length) < found.lengths[rows][:, None]
+        ids[: len(rows)] = np.where(mask[: len(rows)], found.ids[rows], 0)
+        yield ids, mask, len(rows)
+
+
+def _pieces(tokenizer: lm.Tokenizer, document: str, length: int) -> list[np.ndarray]:
+    """Returns a document as sequences; one of a single token says nothing and is left out."""
+    first = [tokenizer.bos] if tokenizer.starts_with_bos and tokenizer.bos is not None else []
+    ids, step = tokenizer.encode(document), length - len(first)
+    pieces = [[*first, *ids[start : start + step]] for start in range(0, len(ids), step)]
+    return [np.array(piece, np.int32) for piece in pieces if len(piece) > 1 + len(first)]
+
+
+def _shards(lengths: np.ndarray, most: int) -> list[int]:
+    """Returns rows of shards of whole sequences, each of at most `most` rows where it can be."""
+    found = [0]
+    for length in lengths.tolist():
+        if found[-1] and found[-1] + length > most:
+            found.append(0)
+        found[-1] += length
+    return found

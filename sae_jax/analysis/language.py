@@ -1,0 +1,130 @@
+"""What a language model loses when an activation is replaced by its reconstruction.
+
+Over the tokens of held-out documents, with losses in nats for the next token:
+
+  delta_ce            CE(reconstruction) - CE(clean)
+  recovered (zero)    (CE(0) - CE(reconstruction)) / (CE(0) - CE(clean))
+  recovered (mean)    the same with the mean activation instead of 0
+  kl                  mean of KL(clean || reconstruction) of the next token's distribution
+  kl recovered        1 - KL(reconstruction) / KL(ablated)
+
+Special tokens and outliers keep their activation in every case, and what is predicted at them does
+not count: an ablated attention sink would make anything look good. Sums are of documents, so that
+intervals can be drawn over documents, whose tokens are not independent.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sae_jax import errors
+from sae_jax.analysis import dump
+from sae_jax.lm import base as lm, edit
+from sae_jax.store import sequences as token_sequences
+
+Reconstruct = Callable[[jax.Array], jax.Array]
+_CASES = ("reconstruction", "zero", "mean")
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """Where an autoencoder reads and writes.
+
+    Attributes:
+      read: the site whose activations it was trained on.
+      write: the site that it reconstructs; the same one, but for a transcoder.
+      mean: float `[width]`, the mean activation at `write`.
+      largest: norm at `read` above which a token is an outlier; infinity for none.
+    """
+
+    read: str
+    write: str
+    mean: np.ndarray
+    largest: float = float("inf")
+
+
+def sums(
+    model: lm.LanguageModel,
+    reconstruct: Reconstruct,
+    site: Site,
+    found: token_sequences.Sequences,
+    sequences: range,
+    batch_size: int = 16,
+) -> dict[str, np.ndarray]:
+    """Returns float64 sums over tokens, one for each document.
+
+    Args:
+      model: that is spliced.
+      reconstruct: `[tokens, width] -> [tokens, width at write]`, an autoencoder.
+      site: where.
+      found: the tokens.
+      sequences: which of them.
+      batch_size: sequences at once.
+
+    Returns:
+      "tokens", "ce/clean", "ce/reconstruction", "ce/zero", "ce/mean" and "kl/..." of the latter
+      three, each `[documents]`.
+    """
+    parts: list[dict[str, np.ndarray]] = []
+    for ids, mask, count in dump.batches(found, sequences, batch_size):
+        batch = _batch(model, reconstruct, site, ids, mask)
+        parts.append({name: np.asarray(total)[:count] for name, total in batch.items()})
+    documents = found.documents[sequences.start : sequences.stop]
+    _, place = np.unique(documents, return_inverse=True)
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: np.bincount(place, total.astype(np.float64)) for name, total in joined.items()}
+
+
+def finish(totals: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Returns the numbers that sums, added over documents, stand for."""
+    tokens = float(np.sum(totals["tokens"]))
+    if not tokens:
+        raise errors.DataError("no token is left to predict: measure more documents")
+    mean = {name: float(np.sum(total)) / tokens for name, total in totals.items()}
+    clean, spliced = mean["ce/clean"], mean["ce/reconstruction"]
+    found = {"ce": clean, "ce_spliced": spliced, "delta_ce": spliced - clean}
+    for case in ("zero", "mean"):
+        ablated = mean[f"ce/{case}"]
+        found[f"ce_{case}"] = ablated
+        found[f"recovered_{case}"] = (ablated - spliced) / (ablated - clean)
+    found["kl"] = mean["kl/reconstruction"]
+    for case in ("zero", "mean"):
+        found[f"kl_recovered_{case}"] = 1 - mean["kl/reconstruction"] / mean[f"kl/{case}"]
+    return found
+
+
+def _batch(
+    model: lm.LanguageModel,
+    reconstruct: Reconstruct,
+    site: Site,
+    ids: np.ndarray,
+    mask: np.ndarray,
+) -> dict[str, jax.Array]:
+    """Returns the sums of each sequence of a batch."""
+    clean = model.run(ids, mask, capture=(site.read,))
+    x = clean.captured[site.read].astype(jnp.float32)
+    usual = jnp.asarray(mask & ~dump.special(model.tokenizer, ids))
+    usual &= jnp.linalg.norm(x, axis=-1) <= site.largest
+    x_hat = reconstruct(x.reshape(-1, x.shape[-1])).reshape(*ids.shape, -1)
+    values = {"reconstruction": x_hat, "zero": jnp.zeros(()), "mean": jnp.asarray(site.mean)}
+    counted = model.targets(ids, mask) * usual[:, :-1]
+    assert clean.logits is not None
+    found = {"tokens": counted.sum(axis=1)}
+    found["ce/clean"] = (model.losses(clean.logits, ids, mask) * counted).sum(axis=1)
+    for case in _CASES:
+        value = jnp.broadcast_to(values[case], x_hat.shape).astype(jnp.float32)
+        spliced = model.run(ids, mask, edits={site.write: edit.replace(value, usual)})
+        assert spliced.logits is not None
+        found[f"ce/{case}"] = (model.losses(spliced.logits, ids, mask) * counted).sum(axis=1)
+        found[f"kl/{case}"] = _divergence(clean.logits, spliced.logits, counted)
+    return found
+
+
+@jax.jit
+def _divergence(clean: jax.Array, other: jax.Array, counted: jax.Array) -> jax.Array:
+    """Returns KL(clean || other) of the next token, summed over each sequence's tokens."""
+    p, q = (jax.nn.log_softmax(logits[:, :-1].astype(jnp.float32)) for logits in (clean, other))
+    return ((jnp.exp(p) * (p - q)).sum(axis=-1) * counted).sum(axis=1)
