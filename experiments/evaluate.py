@@ -1,7 +1,8 @@
 """Measures a trained run on any split: `python -m experiments.evaluate --workdir=W --split=train`.
 
 Without --split it repeats the evaluations of the run's config. Prints a table; with --json numbers,
-with --intervals also between what values each number lies when other examples are drawn.
+with --intervals also between what values each number lies when other examples are drawn. A run on
+activations of a language model is also spliced into it.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from absl import flags
 import jax
 import numpy as np
 
-from experiments import build, cli, report, run, workdir
+from experiments import build, cli, language, report, run, workdir
 from sae_jax import errors
 from sae_jax.analysis import bootstrap
 from sae_jax.train import evaluate, loop, step
@@ -22,6 +23,9 @@ _BLOCKS = 100
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
 _SPLIT = flags.DEFINE_list("split", [], 'Splits of its data: "train", "test[:1000]", ...')
 _INTERVALS = flags.DEFINE_bool("intervals", False, "Add 95 % bootstrap intervals over examples.")
+_SEQUENCES = flags.DEFINE_integer(
+    "sequences", 200, "Of tokens, that a language model reads with and without reconstructions.", 1
+)
 _JSON = flags.DEFINE_bool("json", False, "Print numbers in full, as JSON.")
 
 
@@ -47,6 +51,9 @@ def main() -> int:
         results = _with_intervals(evaluator, task, state)
     else:
         results = loop.finish(task, evaluator.all_totals(task.evaluations, state))
+    spliced = language.sums(workdir.load_config(folder), task, state, _SEQUENCES.value)
+    if spliced is not None:
+        results |= language.numbers(spliced, _INTERVALS.value)
     print(json.dumps(results, indent=2) if _JSON.value else report.table(results))
     return 0
 

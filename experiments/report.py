@@ -8,9 +8,12 @@ from pathlib import Path
 
 import jax
 
-from experiments import build, figures, run
+from experiments import build, figures, language, run, workdir
 from sae_jax import errors, files
+from sae_jax.analysis import language as spliced_language
 from sae_jax.train import evaluate, loop, step
+
+_SEQUENCES = 200  # Of tokens, that a language model reads with and without reconstructions.
 
 
 def announce(task: loop.Task, folder: Path, state: step.State, resumed: int) -> None:
@@ -39,9 +42,12 @@ def finish(
     `totals` is what its evaluations found; without it they are made now.
     """
     view = run.view(folder, task, state, totals)
+    spliced = language.sums(workdir.load_config(folder), task, view.state, _SEQUENCES)
     if jax.process_index() > 0:
         return
     results = loop.finish(task, view.totals)
+    if spliced is not None:
+        results |= language.numbers(spliced)
     files.replace(folder / "results.json", json.dumps(results, indent=2) + "\n")
     figures.draw_all(view)
     files.replace(folder / "DONE", "")
@@ -87,8 +93,9 @@ def table(results: dict[str, float]) -> str:
 
 def meaning(metric: str) -> str:
     """Returns what a number of a metric says, in the words of the metric's file."""
-    for name in build.modules_in("metrics"):
-        meanings = importlib.import_module(f"sae_jax.metrics.{name}").MEANING
+    metrics = [f"sae_jax.metrics.{name}" for name in build.modules_in("metrics")]
+    for name in (*metrics, spliced_language.__name__):
+        meanings = importlib.import_module(name).MEANING
         for pattern, text in meanings.items():
             if fnmatch.fnmatchcase(metric, pattern):
                 return text

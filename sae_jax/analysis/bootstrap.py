@@ -6,7 +6,9 @@ percentile method). It says what other examples would have changed, and nothing 
 training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -40,12 +42,27 @@ def intervals(
             f"{len(blocks)} blocks: an interval needs {_FEWEST} or more"
         )
     stacked = jax.tree.map(lambda *parts: np.stack(parts), *blocks)
+    return of_sums(stacked, functools.partial(evaluate.finish, evaluation), draws, level)
+
+
+def of_sums(
+    sums: Any, finish: Callable[[Any], dict[str, float]], draws: int = 1000, level: float = 0.95
+) -> dict[str, tuple[float, float]]:
+    """Returns for each number that `finish` makes of totals the ends of its interval.
+
+    Args:
+      sums: a tree of arrays `[blocks, ...]`, what each block adds to the totals.
+      finish: from totals, `[...]`, to numbers.
+      draws: how often blocks are drawn.
+      level: the share of draws that an interval holds, between 0 and 1.
+    """
+    blocks = len(jax.tree.leaves(sums)[0])
     random = np.random.RandomState(0)
     found: dict[str, list[float]] = {}
     for _ in range(draws):
-        times = random.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)))
-        totals = jax.tree.map(lambda parts, times=times: np.tensordot(times, parts, 1), stacked)
-        for name, value in evaluate.finish(evaluation, totals).items():
+        times = random.multinomial(blocks, np.full(blocks, 1 / blocks))
+        totals = jax.tree.map(lambda parts, times=times: np.tensordot(times, parts, 1), sums)
+        for name, value in finish(totals).items():
             found.setdefault(name, []).append(value)
     ends = [50 * (1 - level), 50 * (1 + level)]
     return {

@@ -15,6 +15,7 @@ intervals can be drawn over documents, whose tokens are not independent.
 
 from collections.abc import Callable, Mapping
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,20 @@ from sae_jax.analysis import dump
 from sae_jax.lm import base as lm, edit
 from sae_jax.store import sequences as token_sequences
 
-Reconstruct = Callable[[jax.Array], jax.Array]
+MEANING = {
+    "ce": "nats lost for the next token, the language model untouched",
+    "ce_spliced": "the same with reconstructions in place of activations",
+    "delta_ce": "what reconstructions cost, nats for a token",
+    "ce_zero": "nats lost with zeros in place of activations",
+    "ce_mean": "nats lost with the mean activation everywhere",
+    "recovered_zero": "share of the loss by zeros that reconstructions win back",
+    "recovered_mean": "share of the loss by the mean that reconstructions win back",
+    "kl": "KL of the next token's distribution, untouched from spliced, nats",
+    "kl_recovered_zero": "1 - that over the same with zeros",
+    "kl_recovered_mean": "1 - that over the same with the mean",
+}
+
+Reconstruct = Callable[[Any], Any]
 _CASES = ("reconstruction", "zero", "mean")
 
 
@@ -108,7 +122,7 @@ def _batch(
     x = clean.captured[site.read].astype(jnp.float32)
     usual = jnp.asarray(mask & ~dump.special(model.tokenizer, ids))
     usual &= jnp.linalg.norm(x, axis=-1) <= site.largest
-    x_hat = reconstruct(x.reshape(-1, x.shape[-1])).reshape(*ids.shape, -1)
+    x_hat = jnp.asarray(reconstruct(x.reshape(-1, x.shape[-1]))).reshape(*ids.shape, -1)
     values = {"reconstruction": x_hat, "zero": jnp.zeros(()), "mean": jnp.asarray(site.mean)}
     counted = model.targets(ids, mask) * usual[:, :-1]
     assert clean.logits is not None
