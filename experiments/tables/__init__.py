@@ -136,7 +136,7 @@ def make(name: str, root: Path = ROOT, seeds: int | None = None, train: bool = T
     module: Any = find(name)
     lines, missing = [], []
     for row in module.ROWS:
-        found = [_measured(name, module, row, seed, root, train) for seed in row.seeds[:seeds]]
+        found = [measured(name, module, row, seed, root, train) for seed in row.seeds[:seeds]]
         numbers = [each for each in found if each is not None]
         if not numbers:
             missing.append(row.label)
@@ -213,10 +213,19 @@ def folder_of(row: Row, seed: int, root: Path = ROOT) -> Path:
     return root / "runs" / _slug(",".join(parts)) / f"seed-{seed}"
 
 
-def _measured(
-    name: str, module: Any, row: Row, seed: int, root: Path, train: bool
+def measured(
+    name: str, module: Any, row: Row, seed: int, root: Path = ROOT, train: bool = True
 ) -> Numbers | None:
-    """Returns the numbers of one seed of a row, measured now or before; None if it may not be."""
+    """Returns the numbers of one seed of a row, measured now or before.
+
+    Args:
+      name: of the table.
+      module: of the table.
+      row: of the table.
+      seed: one of the row's.
+      root: where runs and tables are kept.
+      train: False returns None for what was not measured before.
+    """
     if not row.parts and row.instances == 1:
         return _measured_run(name, module, row, seed, root, train, _slug(row.label))
     found = []
