@@ -59,7 +59,8 @@ def draw(lines: Sequence[tables.Line], figure: Figure) -> None:
         axis.set_yticks(range(len(shown)), [line.row.label for line in shown], fontsize=8)
         axis.invert_yaxis()
         axis.margins(x=0.15)
-        axis.set_xscale("log")
+        if max(means) > 20 * min(means):
+            axis.set_xscale("log")
         axis.set_xlabel(f"{column}: squared error of a predicted number", fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
 
