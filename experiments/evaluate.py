@@ -14,18 +14,20 @@ from absl import flags
 import jax
 import numpy as np
 
-from experiments import build, cli, language, report, run, workdir
+from experiments import build, cli, language, report, run, topics, workdir
 from sae_jax import errors
 from sae_jax.analysis import bootstrap
 from sae_jax.train import evaluate, loop, step
 
 _BLOCKS = 100
+_DOCUMENTS = 4000  # That probes are fitted to.
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
 _SPLIT = flags.DEFINE_list("split", [], 'Splits of its data: "train", "test[:1000]", ...')
 _INTERVALS = flags.DEFINE_bool("intervals", False, "Add 95 % bootstrap intervals over examples.")
 _SEQUENCES = flags.DEFINE_integer(
     "sequences", 200, "Of tokens, that a language model reads with and without reconstructions.", 1
 )
+_TOPICS = flags.DEFINE_bool("topics", False, "Probe single latents for the classes of texts.")
 _JSON = flags.DEFINE_bool("json", False, "Print numbers in full, as JSON.")
 
 
@@ -54,6 +56,8 @@ def main() -> int:
     spliced = language.sums(workdir.load_config(folder), task, state, _SEQUENCES.value)
     if spliced is not None:
         results |= language.numbers(spliced, _INTERVALS.value)
+    if _TOPICS.value:
+        results |= topics.results(workdir.load_config(folder), task, state, _DOCUMENTS)
     print(json.dumps(results, indent=2) if _JSON.value else report.table(results))
     return 0
 

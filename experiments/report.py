@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import build, figures, language, run, workdir
+from experiments import build, figures, language, run, topics, workdir
 from sae_jax import errors, files
 from sae_jax.analysis import language as spliced_language
 from sae_jax.train import evaluate, loop, step
@@ -94,7 +94,7 @@ def table(results: dict[str, float]) -> str:
 def meaning(metric: str) -> str:
     """Returns what a number of a metric says, in the words of the metric's file."""
     metrics = [f"sae_jax.metrics.{name}" for name in build.modules_in("metrics")]
-    for name in (*metrics, spliced_language.__name__):
+    for name in (*metrics, spliced_language.__name__, topics.__name__):
         meanings = importlib.import_module(name).MEANING
         for pattern, text in meanings.items():
             if fnmatch.fnmatchcase(metric, pattern):
