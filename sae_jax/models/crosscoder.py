@@ -35,7 +35,8 @@ class Crosscoder(nn.Module):
 
     `w_dec` `[d_sae, sites * d]` starts in random directions, those of the sites apart, and `w_enc`
     as its transpose; biases start at 0. Extras: "decoder_norms" `[d_sae]`; with shared latents
-    "shared" `[d_sae]`, 1 for these and 0 for others, and "w_dec", what codes are decoded with.
+    "shared" `[d_sae]`, 1 for these and 0 for others, and "w_dec", what codes are decoded with; with
+    `rescale` "compared" `[d_sae]`, the same norms.
 
     Attributes:
       d_in: numbers in an example, `sites * d`.
@@ -88,6 +89,8 @@ class Crosscoder(nn.Module):
             norms if self.rescale else None,
         )
         extras = {"decoder_norms": norms}
+        if self.rescale:
+            extras["compared"] = norms
         if self.shared:
             extras |= {"shared": shared.astype(jnp.float32), "w_dec": w_dec}
         return types.Output(sparse.product(codes, w_dec) + b_dec[None], codes, known, extras)
