@@ -40,7 +40,7 @@ def task(config: ml_collections.ConfigDict) -> loop.Task:
     grid = _call("mesh", mesh.make, values["mesh"])
     train_data = data(values["data"])
     spec = train_data.spec
-    _check_targets(values["normaliser"], spec)
+    _check_targets(values["normaliser"], values["remedy"], spec)
     model = _model(values["model"], spec, values["num_steps"])
     plan = _call("config", loop.Plan, {name: values[name] for name in _fields(loop.Plan)})
     return loop.Task(
@@ -119,13 +119,17 @@ def _check_numbers(values: Group) -> None:
         raise errors.UserError(f"config.seed={values['seed']}: it must be below 2**32")
 
 
-def _check_targets(normaliser: Group, spec: Any) -> None:
-    """Raises where inputs are brought to a scale that means nothing for targets of other shape."""
-    if spec.target_shape is not None and normaliser != {"name": "none"}:
-        raise errors.UserError(
-            f"config.normaliser: the targets of {spec.name} are no examples of it: set "
-            'config.normaliser.name="none"'
-        )
+def _check_targets(normaliser: Group, remedy: Group, spec: Any) -> None:
+    """Raises where targets that are no examples are scaled, or latents made anew, as if they were.
+
+    A latent made of inputs would write inputs.
+    """
+    for where, group in (("normaliser", normaliser), ("remedy", remedy)):
+        if spec.target_shape is not None and group != {"name": "none"}:
+            raise errors.UserError(
+                f"config.{where}: the targets of {spec.name} are no examples of it: set "
+                f'config.{where}.name="none"'
+            )
 
 
 def _method(values: Group, model: Any, grid: tuple[int, ...] | None) -> step.Method:

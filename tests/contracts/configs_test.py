@@ -294,5 +294,9 @@ def test_targets_that_are_no_examples_ask_for_a_model_that_can(monkeypatch):
     with pytest.raises(errors.UserError, match='"sae" reconstructs its input; films asks for 6'):
         build.task(config)
     config.normaliser.name = "mean"
-    with pytest.raises(errors.UserError, match="targets of films are no examples of it"):
+    with pytest.raises(errors.UserError, match="normaliser: the targets of films are no examples"):
+        build.task(config)
+    config.normaliser.name = "none"
+    config.remedy = ml_collections.ConfigDict(dict(name="resample", every=1, until=2))
+    with pytest.raises(errors.UserError, match="remedy: the targets of films are no examples"):
         build.task(config)
