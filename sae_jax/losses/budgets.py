@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import select, sparse
+from sae_jax.ops import geometry, select, sparse
 
 
 def multi_topk(
@@ -32,7 +32,7 @@ def multi_topk(
       relu: whether a kept one that is negative becomes 0.
     """
     del context
-    w_dec, pre = params["w_dec"], output.pre
+    w_dec, pre = geometry.decoder_rows(params, output), output.pre
     k = min(k, w_dec.shape[0])
     act = jax.nn.relu if relu else lambda x: x
     everything, compared = sparse.all_of(pre), sparse.compared(output)
@@ -68,7 +68,7 @@ def hierarchical_topk(
     del context
     values, indices = _largest(output, k)
     left = batch.target - params["b_dec"][None]
-    return sparse.prefix_error(left, values, indices, params["w_dec"])
+    return sparse.prefix_error(left, values, indices, geometry.decoder_rows(params, output))
 
 
 def _largest(output: types.Output, k: int) -> tuple[Float[Array, "batch k"], Int[Array, "batch k"]]:
