@@ -595,12 +595,11 @@ def _bytes(tree):
 @pytest.fixture(scope="module")
 def compiled_once():
     """One program for all runs: compiling it takes nearly all of their time."""
-    program = functools.cache(lambda: loop_program(*first))
-    first, loop_program = [], loop.program
+    make, made = loop.program, []
 
     def cached(*args):
-        first[:] = first or args
-        return program()
+        made.append(made[0] if made else make(*args))
+        return made[0]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "program", cached)
