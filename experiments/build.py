@@ -40,8 +40,9 @@ def task(config: ml_collections.ConfigDict) -> loop.Task:
     grid = _call("mesh", mesh.make, values["mesh"])
     train_data = data(values["data"])
     spec = train_data.spec
-    _check_targets(values["normaliser"], spec)
+    _check_targets(values["normaliser"], values["remedy"], spec)
     model = _model(values["model"], spec, values["num_steps"])
+    _check_terms(values["loss"], model)
     plan = _call("config", loop.Plan, {name: values[name] for name in _fields(loop.Plan)})
     return loop.Task(
         method=_method(values, model, spec.grid),
@@ -103,6 +104,7 @@ _ANY_EVALUATION = (*_EVALUATION, "corruption")
 _LEAST = dict(seed=0, eval_every=0, checkpoint_every=0) | dict.fromkeys(
     ("num_steps", "batch_size", "parts", "log_every", "dead_after", "keep_checkpoints"), 1
 )
+_DECODE = ("hierarchical_topk", "matryoshka", "matryoshka_random", "multi_topk")  # By themselves.
 _GROUPS = (
     *("data", "corruption", "model", "loss", "normaliser"),
     *("optim", "remedy", "calibration", "evals", "mesh"),
@@ -134,13 +136,29 @@ def _check_numbers(values: Group) -> None:
         raise errors.UserError(f"config.seed={values['seed']}: it must be below 2**32")
 
 
-def _check_targets(normaliser: Group, spec: Any) -> None:
-    """Raises where inputs are brought to a scale that means nothing for targets of other shape."""
-    if spec.target_shape is not None and normaliser != {"name": "none"}:
-        raise errors.UserError(
-            f"config.normaliser: the targets of {spec.name} are no examples of it: set "
-            'config.normaliser.name="none"'
-        )
+def _check_targets(normaliser: Group, remedy: Group, spec: Any) -> None:
+    """Raises where targets that are no examples are scaled, or latents made anew, as if they were.
+
+    A latent made of inputs would write inputs.
+    """
+    for where, group in (("normaliser", normaliser), ("remedy", remedy)):
+        if spec.target_shape is not None and group != {"name": "none"}:
+            raise errors.UserError(
+                f"config.{where}: the targets of {spec.name} are no examples of it: set "
+                f'config.{where}.name="none"'
+            )
+
+
+def _check_terms(terms: Group, model: Any) -> None:
+    """Raises for a term that would reconstruct otherwise than the model does."""
+    plain = dict(output="identity", skip="none", hidden=())
+    for name in terms:
+        for field, value in plain.items() if name in _DECODE else ():
+            if (found := getattr(model, field, value)) != value:
+                raise errors.UserError(
+                    f"config.loss.{name} decodes by w_dec and b_dec alone, and config.model.{field}"
+                    f"={found!r} would be left out: choose {value!r}, or another term"
+                )
 
 
 def _method(values: Group, model: Any, grid: tuple[int, ...] | None) -> step.Method:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import select, sparse
+from sae_jax.ops import geometry, select, sparse
 
 
 def multi_topk(
@@ -32,15 +32,15 @@ def multi_topk(
       relu: whether a kept one that is negative becomes 0.
     """
     del context
-    w_dec, pre = params["w_dec"], output.pre
+    w_dec, pre = geometry.decoder_rows(params, output), output.pre
     k = min(k, w_dec.shape[0])
     act = jax.nn.relu if relu else lambda x: x
-    everything = sparse.all_of(pre)
+    everything, compared = sparse.all_of(pre), sparse.compared(output)
     if sparse.pays(k, w_dec.shape[0]):
-        indices = lax.top_k(lax.stop_gradient(everything), k)[1]
+        indices = lax.top_k(lax.stop_gradient(compared), k)[1]
         x_hat = sparse.decode(act(sparse.take(pre, indices)), indices, w_dec)
     else:
-        kept = select.largest(everything, jnp.asarray(k, jnp.int32), axis=1)
+        kept = select.largest(compared, jnp.asarray(k, jnp.int32), axis=1)
         x_hat = jnp.where(kept, act(everything), 0.0) @ w_dec
     return ((batch.target - x_hat - params["b_dec"][None]) ** 2).sum(axis=-1)
 
@@ -66,17 +66,18 @@ def hierarchical_topk(
       k: the largest budget; at most as many as there are codes.
     """
     del context
-    values, indices = _largest(output.codes, k)
+    values, indices = _largest(output, k)
     left = batch.target - params["b_dec"][None]
-    return sparse.prefix_error(left, values, indices, params["w_dec"])
+    return sparse.prefix_error(left, values, indices, geometry.decoder_rows(params, output))
 
 
-def _largest(
-    codes: Array | types.Codes, k: int
-) -> tuple[Float[Array, "batch k"], Int[Array, "batch k"]]:
+def _largest(output: types.Output, k: int) -> tuple[Float[Array, "batch k"], Int[Array, "batch k"]]:
     """Returns the k largest codes of each example, falling, and which latents they are."""
-    numbers = sparse.values(codes)
-    places = lax.top_k(lax.stop_gradient(numbers), min(k, numbers.shape[1]))[1]
+    codes = output.codes
+    numbers = compared = sparse.values(codes)
+    if "compared" in output.extras:
+        compared = numbers * sparse.of_latents(codes, output.extras["compared"])
+    places = lax.top_k(lax.stop_gradient(compared), min(k, numbers.shape[1]))[1]
     values = jnp.take_along_axis(numbers, places, axis=1)
     if isinstance(codes, types.Codes):
         places = jnp.take_along_axis(codes.indices, places, axis=1)

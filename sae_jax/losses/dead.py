@@ -85,7 +85,7 @@ def ghost(
     tiny = 1e-6
     # Dead latents are far below 0, where exp has a slope and ReLU has none; above 0 it explodes.
     pre = jnp.minimum(sparse.all_of(output.pre), _MOST)
-    found = jnp.where(context.dead[None], jnp.exp(pre), 0.0) @ params["w_dec"]
+    found = jnp.where(context.dead[None], jnp.exp(pre), 0.0) @ geometry.decoder_rows(params, output)
     size = jnp.sqrt((error**2).sum(axis=-1))
     length = jnp.sqrt((lax.stop_gradient(found) ** 2).sum(axis=-1))
     found = found * (size / (2 * length + tiny))[:, None]

@@ -34,7 +34,7 @@ def l0(
       to_input: whether pre-activations have a gradient too.
     """
     del batch, context
-    return _active(params, output, bandwidth, to_input).sum(axis=-1)
+    return _above(params, output, bandwidth, to_input).sum(axis=-1)
 
 
 def l0_target(
@@ -63,7 +63,7 @@ def l0_target(
     """
     del context
     mask = types.mask(batch)
-    counts = _active(params, output, bandwidth, to_input).sum(axis=-1)
+    counts = _above(params, output, bandwidth, to_input).sum(axis=-1)
     mean = (counts * mask).sum() / mask.sum()
     return jnp.broadcast_to((mean / target - 1) ** 2, mask.shape)
 
@@ -95,7 +95,7 @@ def frequency(
     """
     del context
     mask = types.mask(batch)
-    above = threshold.step(sparse.all_of(output.pre), _thresholds(params), bandwidth, to_input)
+    above = _above(params, output, bandwidth, to_input)
     share = (above * mask[:, None]).sum(axis=0) / mask.sum()
     return jnp.broadcast_to(jax.nn.relu(share - limit).sum(), mask.shape)
 
@@ -130,12 +130,14 @@ def pre_activation(
     (Anthropic, January 2025: weight 3e-6 where inputs have mean square norm d_in.)
     """
     del batch, context
-    short = jax.nn.relu(_thresholds(params)[None] - sparse.all_of(output.pre))
+    short = jax.nn.relu(_thresholds(params)[None] - sparse.compared(output))
+    if "compared" in output.extras:  # Thresholds are of what latents write already.
+        return short.sum(axis=-1)
     return (short * geometry.decoder_norms(params, output)[None]).sum(axis=-1)
 
 
-def _active(params: types.PyTree, output: types.Output, bandwidth: float, to_input: bool) -> Array:
-    return threshold.step(sparse.all_of(output.pre), _thresholds(params), bandwidth, to_input)
+def _above(params: types.PyTree, output: types.Output, bandwidth: float, to_input: bool) -> Array:
+    return threshold.step(sparse.compared(output), _thresholds(params), bandwidth, to_input)
 
 
 def _thresholds(params: types.PyTree) -> Array:

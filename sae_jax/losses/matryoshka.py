@@ -89,7 +89,7 @@ def matryoshka_random(
       power: of the probabilities, above 0 and below 1; at 1 all prefixes would be as likely.
       l1: weight of the sparsity term, by that of the error; a number or a schedule.
     """
-    w_dec = params["w_dec"]
+    w_dec = geometry.decoder_rows(params, output)
     ends = _random_ends(context.key, prefixes, power, w_dec.shape[0])
     x_hats = params["b_dec"][None, None] + _decoded(output.codes, w_dec, ends)
     error = ((batch.target[None] - x_hats) ** 2).sum(axis=-1).mean(axis=0)

@@ -30,6 +30,8 @@ _OWN = 0.9  # What each row starts with of one point; of the others it has equal
 class Archetypal(nn.Module):
     """A linear encoder and a decoder made of points; `dictionary` gives its rows.
 
+    Extras: "w_dec" `[d_sae, d_in]`, the same.
+
     Attributes:
       d_in: width of the input.
       d_sae: number of latents.
@@ -69,7 +71,8 @@ class Archetypal(nn.Module):
         w_enc = self.param("w_enc", _inverse, w_dec)
         pre = types.Pre(linear.encode(x, b_dec, w_enc, b_enc), x, b_dec, w_enc, b_enc)
         codes = layers.activate(self.activation, pre, context)
-        return types.Output(sparse.product(codes, w_dec) + b_dec[None], codes, pre)
+        x_hat = sparse.product(codes, w_dec) + b_dec[None]
+        return types.Output(x_hat, codes, pre, {"w_dec": w_dec})
 
     def decode(self, codes: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_in"]:
         """Returns the reconstruction that codes stand for."""

@@ -13,8 +13,8 @@ et al. 2025 (arXiv 2504.02922).
 
 Latents designated as shared, the first ones, have the same decoder row at all sites (Mishra-Sharma
 et al. 2025, "Insights on Crosscoder Model Diffing"); `l1_designated` lets them cost less. Their row
-is the mean over sites of what `w_dec` holds; as the sites start equal and a mean gives each the
-same gradient, they stay equal, and `w_dec` may be read as it is.
+is the mean over sites of what `w_dec` holds: the sites start equal and a mean gives each the same
+gradient, but a remedy for dead latents may write another row to each.
 """
 
 from typing import Literal
@@ -35,7 +35,8 @@ class Crosscoder(nn.Module):
 
     `w_dec` `[d_sae, sites * d]` starts in random directions, those of the sites apart, and `w_enc`
     as its transpose; biases start at 0. Extras: "decoder_norms" `[d_sae]`; with shared latents
-    "shared" `[d_sae]`, 1 for these and 0 for others, and "w_dec", what codes are decoded with.
+    "shared" `[d_sae]`, 1 for these and 0 for others, and "w_dec", what codes are decoded with; with
+    `rescale` "compared" `[d_sae]`, the same norms.
 
     Attributes:
       d_in: numbers in an example, `sites * d`.
@@ -71,9 +72,9 @@ class Crosscoder(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "batch d_in"], context: types.Context) -> types.Output:
         """Returns reconstruction, codes and pre-activations of a batch."""
-        shared = jnp.arange(self.d_sae) < round(self.shared * self.d_sae)
+        shared = self._is_shared()
         held = self.param("w_dec", self._rows, shared)
-        w_dec = jnp.where(shared[:, None], self._equal(held), held) if self.shared else held
+        w_dec = self._rows_of(held)
         w_enc = self.param("w_enc", lambda key: jnp.array(held.T, copy=True))
         b_enc = self.param("b_enc", nn.initializers.zeros, (self.d_sae,))
         b_dec = self.param("b_dec", nn.initializers.zeros, (self.d_in,))
@@ -88,14 +89,19 @@ class Crosscoder(nn.Module):
             norms if self.rescale else None,
         )
         extras = {"decoder_norms": norms}
+        if self.rescale:
+            extras["compared"] = norms
         if self.shared:
             extras |= {"shared": shared.astype(jnp.float32), "w_dec": w_dec}
         return types.Output(sparse.product(codes, w_dec) + b_dec[None], codes, known, extras)
 
     def decode(self, codes: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_in"]:
         """Returns the reconstruction that codes stand for."""
-        params = self.variables["params"]
-        return codes @ params["w_dec"] + params["b_dec"][None]
+        return codes @ self.dictionary() + self.variables["params"]["b_dec"][None]
+
+    def dictionary(self) -> Float[Array, "d_sae d_in"]:
+        """Returns the rows with which codes are decoded."""
+        return self._rows_of(self.variables["params"]["w_dec"])
 
     def _norms(self, w_dec: Array) -> Array:
         """Returns what one unit of each latent writes, `[d_sae]`."""
@@ -111,11 +117,16 @@ class Crosscoder(nn.Module):
         first = jnp.tile(rows[:, :d], (1, sites))
         return jnp.where(shared[:, None], first, rows)
 
-    def _equal(self, w_dec: Array) -> Array:
-        """Returns rows that are the mean over sites at each site."""
+    def _rows_of(self, held: Array) -> Array:
+        """Returns what is held, of shared latents the mean over sites at each site."""
         assert self.grid is not None
-        mean = w_dec.reshape(self.d_sae, *self.grid).mean(axis=1)
-        return jnp.tile(mean, (1, self.grid[0]))
+        if not self.shared:
+            return held
+        mean = held.reshape(self.d_sae, *self.grid).mean(axis=1)
+        return jnp.where(self._is_shared()[:, None], jnp.tile(mean, (1, self.grid[0])), held)
+
+    def _is_shared(self) -> Array:
+        return jnp.arange(self.d_sae) < round(self.shared * self.d_sae)
 
 
 Model = Crosscoder

@@ -94,6 +94,8 @@ class SparseAutoencoder(nn.Module):
         codes, known = layers.encode(self.activation, x, centre, w_enc, b_enc, context, norms)
         logits = sparse.product(codes, w_dec) + b_dec[None]
         extras = {"logits": logits} if self.output == "sigmoid" else {}
+        if norms is not None:
+            extras["compared"] = norms
         return types.Output(self._squash(logits), codes, known, extras)
 
     def decode(self, codes: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_in"]:

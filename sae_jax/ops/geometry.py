@@ -15,15 +15,15 @@ def norms(rows: Float[Array, "d_sae d_in"]) -> Float[Array, "d_sae 1"]:
 
 
 def decoder_norms(params: types.PyTree, output: types.Output) -> Float[Array, " d_sae"]:
-    """Returns what one unit of each latent writes: what the model says, or the norms of `w_dec`."""
+    """Returns what one unit of each latent writes: what the model says, or the norms of rows."""
     if "decoder_norms" in output.extras:
         return output.extras["decoder_norms"]
-    return norms(params["w_dec"])[:, 0]
+    return norms(decoder_rows(params, output))[:, 0]
 
 
 def decoder_rows(params: types.PyTree, output: types.Output) -> Float[Array, "d_sae d_out"]:
     """Returns the rows that the model decodes with: `w_dec`, or what it makes of it."""
-    return output.extras.get("w_dec", params["w_dec"])
+    return output.extras["w_dec"] if "w_dec" in output.extras else params["w_dec"]
 
 
 def unit_rows(rows: Float[Array, "d_sae d_in"]) -> Float[Array, "d_sae d_in"]:

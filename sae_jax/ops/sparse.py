@@ -42,6 +42,14 @@ def all_of(pre: Array | types.Pre) -> Float[Array, "batch d_sae"]:
     return pre.dense if isinstance(pre, types.Pre) else pre
 
 
+def compared(output: types.Output) -> Float[Array, "batch d_sae"]:
+    """Returns pre-activations as the activation compares them with each other or a threshold."""
+    everything = all_of(output.pre)
+    if "compared" not in output.extras:
+        return everything
+    return everything * lax.stop_gradient(output.extras["compared"])[None]
+
+
 def values(codes: Array | types.Codes) -> Float[Array, "batch some"]:
     """Returns what may be other than 0, for sums over the latents of each example."""
     return codes.values if isinstance(codes, types.Codes) else codes

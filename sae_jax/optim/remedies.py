@@ -4,7 +4,7 @@ A remedy is `(params, opt_state, idle, batch, error, context)` to new `params`, 
 and `idle`. Remedies that are terms of the loss stand in `sae_jax/losses/dead.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -47,11 +47,7 @@ def resample(*, every: int, until: int, scale: float = 0.2) -> Remedy:
         error: Float[Array, " batch"],
         context: types.Context,
     ) -> Remedied:
-        if lacking := {"w_enc", "b_enc", "w_dec"} - params.keys():
-            raise errors.UserError(
-                f"config.remedy: resample needs {', '.join(sorted(lacking))}, which this model "
-                "has not"
-            )
+        _refuse_other_models(params, batch.x.shape[1])
         dead = context.dead & (idle > 0)
         now = context.step + 1
         due = (now % every == 0) & (now <= until) & dead.any()
@@ -63,6 +59,24 @@ def resample(*, every: int, until: int, scale: float = 0.2) -> Remedy:
         return lax.cond(due, renewed, lambda: (params, opt_state, idle))
 
     return apply
+
+
+def _refuse_other_models(params: Params, d_in: int) -> None:
+    """Raises where an example is not what an encoder column reads and a decoder row writes."""
+    if lacking := {"w_enc", "b_enc", "w_dec"} - params.keys():
+        raise errors.UserError(
+            f"config.remedy: resample needs {', '.join(sorted(lacking))}, which this model has not"
+        )
+    layers = [
+        name
+        for name, group in params.items()
+        if isinstance(group, Mapping) and not name.startswith("activation")
+    ]
+    if layers or (params["w_enc"].shape[0], params["w_dec"].shape[1]) != (d_in, d_in):
+        raise errors.UserError(
+            "config.remedy: resample makes latents of examples; it needs a model of one layer "
+            "that reconstructs its input"
+        )
 
 
 def _directions(

@@ -284,6 +284,25 @@ def test_knobs_of_terms_may_be_schedules_and_metrics_may_have_knobs():
     assert task.method.corruption.of is None
 
 
+@pytest.mark.usefixtures("small_data")
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (dict(name="sae", output="relu"), "config.model.output='relu' would be left out"),
+        (dict(name="transcoder", skip="full"), "config.model.skip='full' would be left out"),
+        (dict(name="mlp", hidden=(20,)), r"config.model.hidden=\(20,\) would be left out"),
+    ],
+)
+def test_a_term_that_would_reconstruct_otherwise_than_the_model_is_refused(model, said):
+    config = CONFIGS["configs.sparse_mnist"].get_config()
+    activation = config.model.activation
+    config.model = ml_collections.ConfigDict({**model, "d_sae": 16, "activation": activation})
+    build.task(config)
+    config.loss = ml_collections.ConfigDict(dict(matryoshka=1.0))
+    with pytest.raises(errors.UserError, match=said):
+        build.task(config)
+
+
 def test_targets_that_are_no_examples_ask_for_a_model_that_can(monkeypatch):
     def data(group):
         spec = base.Spec("films", group["split"], (4,), None, (6,))
@@ -294,5 +313,9 @@ def test_targets_that_are_no_examples_ask_for_a_model_that_can(monkeypatch):
     with pytest.raises(errors.UserError, match='"sae" reconstructs its input; films asks for 6'):
         build.task(config)
     config.normaliser.name = "mean"
-    with pytest.raises(errors.UserError, match="targets of films are no examples of it"):
+    with pytest.raises(errors.UserError, match="normaliser: the targets of films are no examples"):
+        build.task(config)
+    config.normaliser.name = "none"
+    config.remedy = ml_collections.ConfigDict(dict(name="resample", every=1, until=2))
+    with pytest.raises(errors.UserError, match="remedy: the targets of films are no examples"):
         build.task(config)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 
 from sae_jax import types
 from sae_jax.activations import relu
+from sae_jax.losses import budgets, dead, matryoshka, sparsity
 from sae_jax.models import archetypal, base
 
 D_IN, D_SAE, POINTS = 4, 7, 5
@@ -59,6 +62,39 @@ def test_the_dictionary_and_decode_are_those_of_the_reconstruction():
     found = base.forward(MODEL, params, stats, X, CONTEXT)[0]
     decoded = MODEL.apply(variables, found.codes, method="decode")
     np.testing.assert_allclose(decoded, found.x_hat, rtol=1e-4, atol=1e-4)
+
+
+def test_terms_that_decode_do_it_with_its_rows():
+    params, stats = _moved()
+    rows, _ = _rows(params, stats)
+    output, _ = base.forward(MODEL, params, stats, X, CONTEXT)
+    codes, b_dec = np.asarray(output.codes), np.asarray(params["b_dec"])
+    batch = types.Batch(x=X)
+    found = matryoshka.matryoshka(params, batch, output, CONTEXT, prefixes=(3, D_SAE))
+    errors = [
+        ((np.asarray(X) - codes[:, :m] @ rows[:m] - b_dec) ** 2).sum(axis=1) for m in (3, D_SAE)
+    ]
+    np.testing.assert_allclose(found, np.mean(errors, axis=0), rtol=1e-4)
+    found = sparsity.l1_decoder_norm(params, batch, output, CONTEXT)
+    np.testing.assert_allclose(found, codes @ np.linalg.norm(rows, axis=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        *(dead.auxk, dead.ghost, budgets.multi_topk, budgets.hierarchical_topk),
+        matryoshka.matryoshka_random,
+    ],
+)
+def test_its_mixtures_learn_by_terms_that_decode(term):
+    params, stats = _moved()
+
+    def loss(params):
+        context = dataclasses.replace(CONTEXT, dead=jnp.ones(D_SAE, bool))
+        output, _ = base.forward(MODEL, params, stats, X, context)
+        return term(params, types.Batch(x=X), output, context).sum()
+
+    assert np.abs(jax.jit(jax.grad(loss))(params)["mixing"]).max() > 0
 
 
 def test_each_row_starts_near_a_point_of_the_data_and_gives_it_the_code_one():

@@ -172,6 +172,17 @@ def test_rows_of_shared_latents_stay_equal_while_they_are_trained(constraint):
     np.testing.assert_allclose(decoded, output.x_hat, atol=1e-5)
 
 
+def test_rows_of_shared_latents_are_decoded_as_their_mean_even_if_they_differ():
+    model, params = _model(shared=0.5), _float32(PARAMS)
+    output = model.apply({"params": params}, BATCH.x, _context())
+    decoded = model.apply({"params": params}, output.codes, method="decode")
+    np.testing.assert_allclose(decoded, output.x_hat, atol=1e-5)
+    rows = PARAMS["w_dec"].reshape(D_SAE, SITES, D).copy()
+    rows[:4] = rows[:4].mean(axis=1, keepdims=True)
+    seen = base.with_dictionary(model, params, {})["w_dec"]
+    np.testing.assert_allclose(seen, rows.reshape(D_SAE, D_IN), atol=1e-6)
+
+
 def test_sites_start_in_directions_of_their_own_with_one_norm():
     params, _ = base.init(_model(shared=0.25, decoder_norm=0.2), jax.random.key(0), BATCH.x)
     rows = np.asarray(params["w_dec"]).reshape(D_SAE, SITES, D)

@@ -116,11 +116,21 @@ def test_nothing_happens_otherwise(case):
     jax.tree.map(np.testing.assert_array_equal, after, before)
 
 
-def test_a_model_without_an_encoder_matrix_is_told_so():
-    params = {"w_dec": jnp.ones((D_SAE, D_IN)), "b_dec": jnp.ones(D_IN)}
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (dict(w_enc=None, b_enc=None), "resample needs b_enc, w_enc"),
+        (dict(dec_0={"w": jnp.ones((D_IN, D_IN)), "b": jnp.ones(D_IN)}), "a model of one layer"),
+        (dict(w_dec=jnp.ones((D_SAE, 3)), b_dec=jnp.ones(3)), "reconstructs its input"),
+    ],
+    ids=["no encoder matrix", "a hidden layer", "writes something else"],
+)
+def test_a_model_whose_latents_are_not_made_of_examples_is_told_so(changes, said):
+    params = {name: v for name, v in {**_params(), **changes}.items() if v is not None}
     context = types.Context(jnp.asarray(9), jax.random.key(0), jnp.asarray(DEAD), train=True)
-    with pytest.raises(errors.UserError, match="resample needs b_enc, w_enc"):
-        remedies.resample(every=10, until=100)(params, (), jnp.ones(D_SAE), None, None, context)
+    batch = types.Batch(x=jnp.ones((ROWS, D_IN)))
+    with pytest.raises(errors.UserError, match=said):
+        remedies.resample(every=10, until=100)(params, (), jnp.ones(D_SAE), batch, None, context)
 
 
 @pytest.mark.parametrize("knobs", [dict(every=0), dict(until=0), dict(scale=0.0)])
