@@ -102,7 +102,7 @@ class Llama(base.LanguageModel):
     """
 
     config: Config
-    params: Params
+    params: Params = dataclasses.field(repr=False)
 
     @functools.cached_property
     def widths(self) -> Mapping[str, int]:

@@ -8,8 +8,8 @@ are those of `base` for which a block has a module:
                           before they add it (Gemma 2), the normalised
   z, mlp_hidden           what their last matrix reads
   mlp_in                  what the MLP reads
-  resid_mid               what the norm before the MLP reads; not in blocks where attention and MLP
-                          stand side by side
+  resid_mid               what goes into a block plus attn_out; not in blocks where attention and
+                          MLP stand side by side, or weigh what they add
 
 Which ones there are, and how wide, one token tells when the model is loaded. Edits are functions of
 JAX as everywhere; activations go there and back through the memory of the host.
@@ -44,7 +44,7 @@ _MODULES: Mapping[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "attn_out": ("output", ("self_attn", "attn", "attention", "self_attention")),
-    "resid_mid": ("input", ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2")),
+    "resid_mid": ("sum", ("self_attn", "attn", "attention", "self_attention")),
     "mlp_in": ("input", ("mlp",)),
     "mlp_hidden": (
         "input",
@@ -56,8 +56,9 @@ _MODULES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 _NORMS_AFTER: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "attn_out": ("output", ("post_attention_layernorm",)),
     "mlp_out": ("output", ("post_feedforward_layernorm",)),
-    "resid_mid": ("input", ("pre_feedforward_layernorm",)),
+    "resid_mid": ("sum", ("post_attention_layernorm",)),
 }
+_NORMS_BETWEEN = {"pre_feedforward_layernorm", "post_attention_layernorm", "ln_2"}
 
 
 class _Stop(Exception):
@@ -66,10 +67,17 @@ class _Stop(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class _Hook:
-    """A module, and whether its input or its output is the activation."""
+    """Where an activation is.
+
+    Attributes:
+      module: of PyTorch.
+      side: "input" or "output" of the module, or "sum" of its output and the input of its block.
+      block: that it belongs to.
+    """
 
     module: Any
     side: str
+    block: Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,9 +91,9 @@ class Torch(base.LanguageModel):
       dtype: "float32" or "bfloat16", of what is captured.
     """
 
-    model: Any
-    hooks: Mapping[str, _Hook]
-    found: Mapping[str, int]
+    model: Any = dataclasses.field(repr=False)
+    hooks: Mapping[str, _Hook] = dataclasses.field(repr=False)
+    found: Mapping[str, int] = dataclasses.field(repr=False)
     dtype: str
 
     @property
@@ -114,7 +122,8 @@ class Torch(base.LanguageModel):
                 raise _Stop
             return value
 
-        hooks = {site: self.hooks[site] for site in dict.fromkeys((*capture, *edits))}
+        # In the order of the sites, as several may be at one module.
+        hooks = {site: hook for site, hook in self.hooks.items() if site in (*capture, *edits)}
         out = _forward(self.model, np.asarray(ids), np.asarray(mask), hooks, touch)
         scores = jnp.asarray(_numpy(out.logits)) if logits else None
         return base.Run(scores, captured)
@@ -172,26 +181,31 @@ def _sites(model: Any, sizes: Any) -> dict[str, _Hook]:
         places = dict(_MODULES)
         if "post_feedforward_layernorm" in modules:
             places |= _NORMS_AFTER
-        if getattr(sizes, "use_parallel_residual", False):
+        if getattr(sizes, "use_parallel_residual", False) or not _NORMS_BETWEEN & set(modules):
             del places["resid_mid"]
         for kind, (side, names) in places.items():
             for name in names:
                 if name in modules:
-                    found[f"{kind}.{i}"] = _Hook(modules[name], side)
+                    found[f"{kind}.{i}"] = _Hook(modules[name], side, block)
                     break
     return found
 
 
 def _widths(model: Any, hooks: Mapping[str, _Hook]) -> dict[str, int]:
     """Returns numbers at each site; what one token does not reach is no site."""
-    shapes: dict[str, tuple[int, ...]] = {}
+    seen: dict[str, np.ndarray] = {}
 
     def touch(site: str, value: Any) -> Any:
-        shapes[site] = tuple(value.shape)
+        seen[site] = _numpy(value)
         return value
 
     _forward(model, np.zeros((1, 1), np.int32), np.ones((1, 1), bool), hooks, touch)
-    return {site: shapes[site][2] for site in hooks if len(shapes.get(site, ())) == 3}
+    for site in [site for site in seen if site.startswith("resid_mid.")]:
+        block = base.split(site)[1]
+        out, post = seen.get(f"mlp_out.{block}"), seen[f"resid_post.{block}"]
+        if out is None or np.linalg.norm(seen[site] + out - post) > 0.01 * np.linalg.norm(post):
+            del seen[site]
+    return {site: seen[site].shape[2] for site in hooks if site in seen and seen[site].ndim == 3}
 
 
 def _forward(
@@ -205,7 +219,8 @@ def _forward(
     torch = tokens.library("torch", "hf")
     with contextlib.ExitStack() as stack, torch.no_grad():
         for site, hook in hooks.items():
-            stack.callback(_attach(site, hook, touch).remove)
+            for handle in _attach(site, hook, touch):
+                stack.callback(handle.remove)
         arguments = {
             "input_ids": torch.tensor(ids, dtype=torch.long, device=model.device),
             "attention_mask": torch.tensor(mask, dtype=torch.long, device=model.device),
@@ -220,8 +235,8 @@ def _forward(
     return None
 
 
-def _attach(site: str, hook: _Hook, touch: Callable[[str, Any], Any]) -> Any:
-    """Returns the handle of a hook that has `touch` see the activation, and maybe change it."""
+def _attach(site: str, hook: _Hook, touch: Callable[[str, Any], Any]) -> list[Any]:
+    """Returns handles of hooks that have `touch` see the activation, and maybe change it."""
 
     def before(module: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         del module
@@ -229,15 +244,29 @@ def _attach(site: str, hook: _Hook, touch: Callable[[str, Any], Any]) -> Any:
             return (touch(site, args[0]), *args[1:]), kwargs
         return args, kwargs | {"hidden_states": touch(site, kwargs["hidden_states"])}
 
+    read: list[Any] = []
+
+    def keep(module: Any, args: tuple, kwargs: dict[str, Any]) -> None:
+        del module
+        read[:] = [args[0] if args else kwargs["hidden_states"]]
+
     def after(module: Any, args: tuple, output: Any) -> Any:
         del module, args
-        if isinstance(output, tuple):
-            return (touch(site, output[0]), *output[1:])
-        return touch(site, output)
+        value, *others = output if isinstance(output, tuple) else (output,)
+        if hook.side == "sum":
+            total = value + read[0]
+            changed = touch(site, total)
+            value = value if changed is total else changed - read[0]
+        else:
+            value = touch(site, value)
+        return (value, *others) if isinstance(output, tuple) else value
 
     if hook.side == "input":
-        return hook.module.register_forward_pre_hook(before, with_kwargs=True)
-    return hook.module.register_forward_hook(after)
+        return [hook.module.register_forward_pre_hook(before, with_kwargs=True)]
+    handles = [hook.module.register_forward_hook(after)]
+    if hook.side == "sum":
+        handles.append(hook.block.register_forward_pre_hook(keep, with_kwargs=True))
+    return handles
 
 
 def _numpy(tensor: Any) -> np.ndarray:

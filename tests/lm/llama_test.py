@@ -19,18 +19,6 @@ IDS = np.random.RandomState(1).randint(3, 40, (3, 9)).astype(np.int32)
 
 
 @pytest.fixture(scope="module")
-def tensors():
-    return tiny.weights()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory, tensors):
-    path = tmp_path_factory.mktemp("tiny")
-    tiny.write(path, tensors=tensors)
-    return folder.load(str(path))
-
-
-@pytest.fixture(scope="module")
 def whole(model):
     """Logits and all sites of the batch."""
     return model.run(IDS, capture=model.sites)
