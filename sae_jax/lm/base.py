@@ -156,7 +156,9 @@ class LanguageModel(abc.ABC):
         edits = {} if edits is None else edits
         self.check_sites([*capture, *edits])
         mask = self.check_batch(ids, mask)
-        return self._run(ids, mask, tuple(dict.fromkeys(capture)), dict(edits), logits)
+        run = self._run(ids, mask, tuple(dict.fromkeys(capture)), dict(edits), logits)
+        # `jit` sorts dicts.
+        return Run(run.logits, {site: run.captured[site] for site in capture})
 
     def targets(self, ids: Ints, mask: Ints | None = None) -> jax.Array:
         """Returns float32 `[batch, length - 1]`: 1 where a token is predicted from one before it.

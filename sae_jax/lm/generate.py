@@ -5,6 +5,7 @@ is a draw from softmax(logits / temperature); at temperature 0 it is the likelie
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,7 @@ def recomputed(
         assert logits is not None
         token, ended = pick(logits[np.arange(batch), last], temperature, key, step, done, eos)
         row[:, length + step], held[:, length + step] = np.asarray(token), True
-        last, done = np.full(batch, length + step), np.asarray(ended)
+        last, done = jnp.full(batch, length + step), np.asarray(ended)
     return row[:, length:]
 
 
@@ -107,7 +108,9 @@ def cached(
     shape = (config.n_layers, batch, length + new, config.n_kv_heads, config.d_head)
     columns = jnp.arange(length + new)
 
-    def read(tokens: jax.Array, place: edit.Place, cache: llama.Cache, column: jax.Array) -> tuple:
+    def read(
+        tokens: jax.Array, place: edit.Place, cache: llama.Cache, column: jax.Array
+    ) -> tuple[jax.Array, Any]:
         own = column + jnp.arange(tokens.shape[1])
         allowed = held[:, None] & (columns[None] <= own[:, None])[None]
         x = params["embed"][tokens]
@@ -121,7 +124,7 @@ def cached(
     last = jnp.take_along_axis(x, _last(prompt.mask)[:, None, None], axis=1)
     count = prompt.mask.sum(axis=1, dtype=jnp.int32)
 
-    def step(carry: tuple, number: jax.Array) -> tuple:
+    def step(carry: tuple, number: jax.Array) -> tuple[tuple, jax.Array]:
         x, cache, done = carry
         logits = llama.unembed(config, params, x)[:, 0]
         token, done = pick(logits, temperature, key, number, done, eos)

@@ -103,7 +103,7 @@ class Llama(base.LanguageModel):
     """
 
     config: Config
-    params: Params
+    params: Params = dataclasses.field(repr=False)
 
     @functools.cached_property
     def widths(self) -> Mapping[str, int]:
@@ -363,7 +363,7 @@ def build(
                 f"{name}: {tensor_name} has shape {array.shape}, but the model's sizes make it "
                 f"{shape}"
             )
-        return array.astype(dtype)
+        return array.astype(dtype, copy=False)
 
     dtype = ml_dtypes.bfloat16 if config.dtype == "bfloat16" else np.float32
     d, q, kv = config.d_model, config.n_heads * config.d_head, config.n_kv_heads * config.d_head

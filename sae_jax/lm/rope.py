@@ -46,9 +46,7 @@ def frequencies(d_head: int, base: float, scaling: Mapping[str, Any] | None = No
         turns = float(scaling["original_max_position_embeddings"]) * plain / (2 * np.pi)
         share = np.clip((turns - low) / (high - low), 0, 1)
         return plain * (share + (1 - share) / float(scaling["factor"]))
-    raise errors.DataError(
-        f"rope scaling {kind!r} is not supported: default, linear and llama3 are"
-    )
+    raise errors.DataError(f"RoPE scaling {kind!r} is not supported; default, linear, llama3 are")
 
 
 def angles(

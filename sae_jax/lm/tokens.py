@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import dataclasses
+import importlib
 from typing import Any
 
 from sae_jax import errors
@@ -42,9 +43,11 @@ class Tokens:
         return piece.replace("▁", " ") if "▁" in piece else self.decode([token])
 
 
-def library(name: str) -> Any:
-    """Returns a package that reads models, imported; raises if it is not installed."""
+def library(name: str, extra: str = "llm") -> Any:
+    """Returns a package that only language models need; raises if it is not installed."""
     try:
-        return __import__(name)
+        return importlib.import_module(name)
     except ImportError as error:
-        raise errors.UserError(f"{name} is not installed: pip install 'sae_jax[llm]'") from error
+        raise errors.UserError(
+            f"{name} is not installed: pip install 'sae_jax[{extra}]' ({error})"
+        ) from error
