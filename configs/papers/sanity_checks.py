@@ -13,10 +13,10 @@ JumpReLU 3 of 3,200, where they explain about 0.67 of the variance. Not reached:
 but falling over 20,000 steps, TopK had recovered 0 % after 3,500 steps, 1.2 % after 7,500 and 4.0 %
 after 11,000 (11 million examples), when it explained 0.685; in batches of 256, its rate falling
 from 1e-3 over 60,000 steps, 0.1 % after 16,000 steps, 1.2 % after 36,000 and 2.3 % after 52,000
-(13 million examples), when it explained 0.691. (A constant 2e-3 in batches of 256 stays at 0.637, 1e-3
-in batches of 128 at 0.647.) Features are found one by one, all the while; how long it takes until
-most are found, nobody has waited for: 60,000 steps of this config are an hour of a core. BatchTopK,
-JumpReLU and the frozen decoder are not measured.
+(13 million examples), when it explained 0.691. (A constant 2e-3 in batches of 256 stays at 0.637,
+1e-3 in batches of 128 at 0.647.) Features are found one by one, all the while; how long it takes
+until most are found, nobody has waited for: 60,000 steps of this config are an hour of a core.
+BatchTopK, JumpReLU and the frozen decoder are not measured.
 `experiments/tables/sanity_checks.py` measures all.
 """
 

@@ -20,6 +20,7 @@ import contextlib
 import dataclasses
 import inspect
 from typing import Any
+import zlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -100,6 +101,13 @@ class Torch(base.LanguageModel):
     def widths(self) -> Mapping[str, int]:
         """Numbers at each site."""
         return self.found
+
+    def fingerprint(self) -> str:
+        """Returns a checksum of all weights."""
+        found = 0
+        for name, tensor in self.model.state_dict().items():
+            found = zlib.crc32(name.encode() + _numpy(tensor).tobytes(), found)
+        return f"{found:08x}"
 
     def _run(
         self,

@@ -7,8 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from sae_jax import errors
-from sae_jax.data import fetch
+from sae_jax import errors, fetch
 from sae_jax.lm import smollm2
 from tests.lm import tiny
 
