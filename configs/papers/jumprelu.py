@@ -7,7 +7,7 @@ python -m experiments.main --config=configs/papers/jumprelu.py:tanh
 A latent is its pre-activation where that exceeds its threshold theta. In each, inputs are scaled
 first, as a bandwidth means nothing without a scale; rows start as in the paper.
 
-  (default)  ||x - x_hat||^2 + (L0 / 11 - 1)^2, gradients to theta alone (Google DeepMind 2024)
+  (default)  ||x - x_hat||^2 + 100 (L0 / 11 - 1)^2, gradients to theta alone (Google DeepMind 2024)
   l0         ||x - x_hat||^2 + lambda L0, gradients to theta alone (Rajamanoharan et al. 2024, arXiv
              2407.14435)
   tanh       ||x - x_hat||^2 + lambda_S sum_i tanh(4 |f_i| ||d_i||) + lambda_P sum_i ReLU(theta_i -
@@ -38,12 +38,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     )
     config.loss.mse_sum = 1.0
     if arg == "l0":
-        config.loss.l0 = dict(weight=dict(name="warmup", value=0.3, warmup=0.3), **jump)
+        config.loss.l0 = dict(weight=dict(name="warmup", value=2.0, warmup=0.3), **jump)
     elif arg == "tanh":
-        config.loss.tanh = dict(weight=dict(name="warmup", value=0.3, warmup=0.99), c=4.0)
+        config.loss.tanh = dict(weight=dict(name="warmup", value=2.0, warmup=0.99), c=4.0)
         config.loss.pre_activation = 3e-6
     else:
-        config.loss.l0_target = dict(weight=1.0, target=_L0, **jump)
+        config.loss.l0_target = dict(weight=100.0, target=_L0, **jump)
     if arg != "tanh":
         config.optim.update(constraint="unit_norm", b1=0.0)
     base.calibrate(config, _L0)
