@@ -82,11 +82,13 @@ def table(results: dict[str, float]) -> str:
         return "nothing was measured: config.evals names no metric"
     metrics = list(dict.fromkeys(key.split("/", 1)[1] for key in results))
     width = max(len(metric) for metric in metrics)
-    lines = [" " * width + "".join(f"{name:>12}" for name in names)]
+    wide = {name: max(12, len(name) + 2) for name in names}
+    lines = [" " * width + "".join(f"{name:>{wide[name]}}" for name in names)]
     for metric in metrics:
-        values = [results.get(f"{name}/{metric}") for name in names]
-        cells = ["-" if value is None else f"{value:.4g}" for value in values]
-        row = f"{metric:<{width}}{''.join(f'{cell:>12}' for cell in cells)}"
+        row = f"{metric:<{width}}"
+        for name in names:
+            value = results.get(f"{name}/{metric}")
+            row += f"{'-' if value is None else format(value, '.4g'):>{wide[name]}}"
         lines.append(f"{row}   {meaning(metric)}")
     return "\n".join(line.rstrip() for line in lines)
 

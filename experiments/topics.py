@@ -16,7 +16,7 @@ MEANING = {
     "probe_*": "share of documents that so many latents tell right, guessing 0.5",
 }
 _SAMPLE = 2000  # Tokens that tell how many latents are active, and a mean.
-_CODES, _RAW, _RANDOM = "topics", "of the activations", "of random directions"
+_CODES, _RAW, _RANDOM = "topics", "topics: activations", "topics: random"
 
 
 def results(
