@@ -20,7 +20,7 @@ import abc
 from collections.abc import Collection, Mapping, Sequence
 import dataclasses
 import itertools
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import flax.struct
 import jax
@@ -45,6 +45,7 @@ Edits = Mapping[str, edit.Edit]
 Ints = np.ndarray | jax.Array
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """Text to token ids and back.
 
@@ -67,7 +68,7 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]:
         """Returns the ids of a text, without `bos` and `eos`."""
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Returns the text of ids."""
 
     def token_text(self, token: int) -> str:

@@ -85,7 +85,7 @@ class Tokens:
         """Returns the ids of a text."""
         return self.tokenizer.encode(text)
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Returns the text of ids, special tokens left out."""
         return self.tokenizer.decode([int(i) for i in ids])
 
