@@ -81,7 +81,6 @@ TEXTS = (
 def test_logits_are_those_of_the_formulas():
     """In float64 NumPy, the weights read by the package gguf, pairs of neighbours turned."""
     gguf = pytest.importorskip("gguf")
-    monkeypatch.delenv("SAE_JAX_CACHE")
     model = smollm2.load()
     reader = gguf.GGUFReader(smollm2._find())
     sizes = tiny.SIZES | dict(
@@ -127,7 +126,6 @@ def test_logits_and_tokens_are_those_of_transformers():
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
     pytest.importorskip("accelerate")
-    monkeypatch.delenv("SAE_JAX_CACHE")
     model, path = smollm2.load(), smollm2._find()
     reference = transformers.AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, dtype=torch.float32
