@@ -20,7 +20,7 @@ import abc
 from collections.abc import Collection, Mapping, Sequence
 import dataclasses
 import itertools
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import flax.struct
 import jax
@@ -45,6 +45,7 @@ Edits = Mapping[str, edit.Edit]
 Ints = np.ndarray | jax.Array
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """Text to token ids and back.
 
@@ -67,7 +68,7 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]:
         """Returns the ids of a text, without `bos` and `eos`."""
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Returns the text of ids."""
 
     def token_text(self, token: int) -> str:
@@ -177,9 +178,7 @@ class LanguageModel(abc.ABC):
 
         In nats. 0 where `targets` is 0, so the mean is the sum over that of `targets`.
         """
-        logs = jax.nn.log_softmax(logits[:, :-1].astype(jnp.float32), axis=-1)
-        chosen = jnp.take_along_axis(logs, jnp.asarray(ids)[:, 1:, None], axis=-1)[..., 0]
-        return jnp.where(self.targets(ids, mask) > 0, -chosen, 0.0)
+        return jnp.where(self.targets(ids, mask) > 0, _surprise(logits, jnp.asarray(ids)), 0.0)
 
     def batch(self, texts: Sequence[str], length: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Returns texts as ids and mask, int32 and bool `[batch, length]`, padded at the right.
@@ -242,6 +241,14 @@ def place(mask: Ints) -> edit.Place:
     tokens = jnp.asarray(mask, bool)
     positions = jnp.maximum(jnp.cumsum(tokens, axis=1, dtype=jnp.int32) - 1, 0)
     return edit.Place(tokens, positions)
+
+
+@jax.jit
+def _surprise(logits: jax.Array, ids: jax.Array) -> jax.Array:
+    """Returns float32 `[batch, length - 1]`, -log p of each token after the first."""
+    logits = logits[:, :-1].astype(jnp.float32)
+    chosen = jnp.take_along_axis(logits, ids[:, 1:, None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits, axis=-1) - chosen
 
 
 def _summary(sites: Sequence[str]) -> str:

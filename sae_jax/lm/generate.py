@@ -52,12 +52,12 @@ def generate(
         )
     if not mask.any(axis=1).all():
         raise errors.UserError("a prompt is empty: put at least BOS or one token into each row")
-    eos = -1 if model.tokenizer.eos is None else model.tokenizer.eos
+    eos = jnp.asarray(-1 if model.tokenizer.eos is None else model.tokenizer.eos, jnp.int32)
     key = jax.random.key(seed)
     heat = jnp.asarray(temperature, jnp.float32)
     if isinstance(model, llama.Llama):
         found = cached(
-            model.config, model.params, jnp.asarray(ids), mask, heat, key, edits, new=new, eos=eos
+            model.config, model.params, jnp.asarray(ids), mask, heat, key, edits, eos, new=new
         )
         return np.asarray(found)
     return recomputed(model, ids, mask, heat, key, edits, new, eos)
@@ -71,7 +71,7 @@ def recomputed(
     key: jax.Array,
     edits: base.Edits,
     new: int,
-    eos: int,
+    eos: jax.Array,
 ) -> np.ndarray:
     """Generates without a cache: for each token the whole row again."""
     batch, length = ids.shape
@@ -87,7 +87,7 @@ def recomputed(
     return row[:, length:]
 
 
-@functools.partial(jax.jit, static_argnames=("config", "new", "eos"))
+@functools.partial(jax.jit, static_argnames=("config", "new"))
 def cached(
     config: llama.Config,
     params: llama.Params,
@@ -96,9 +96,9 @@ def cached(
     temperature: jax.Array,
     key: jax.Array,
     edits: base.Edits,
+    eos: jax.Array,
     *,
     new: int,
-    eos: int,
 ) -> jax.Array:
     """Generates with keys and values of earlier tokens kept, `[n_layers, batch, keys, ...]`."""
     batch, length = ids.shape
@@ -137,14 +137,14 @@ def cached(
     return tokens.T
 
 
-@functools.partial(jax.jit, static_argnames="eos")
+@jax.jit
 def pick(
     logits: jax.Array,
     temperature: jax.Array,
     key: jax.Array,
     step: jax.Array | int,
     done: base.Ints,
-    eos: int,
+    eos: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the next token of each row, int32 `[batch]`, and which rows have ended.
 
@@ -154,7 +154,7 @@ def pick(
       key: of the whole text.
       step: number of the new token.
       done: bool `[batch]`, rows that have ended before.
-      eos: what ends a row; -1: nothing does.
+      eos: `[]`, what ends a row; -1: nothing does.
     """
     noise = jax.random.gumbel(jax.random.fold_in(key, step), logits.shape)
     token = jnp.argmax(logits + temperature * noise, axis=-1).astype(jnp.int32)

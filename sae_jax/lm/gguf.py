@@ -143,7 +143,7 @@ def read(path: pathlib.Path) -> Content:
         raise errors.DataError(f"{path} is no GGUF file")
     try:
         return _header(path, _Cursor(whole))
-    except (struct.error, UnicodeDecodeError, KeyError, ValueError) as error:
+    except (struct.error, KeyError, ValueError, ZeroDivisionError) as error:
         raise errors.DataError(f"{path}: its header is truncated or damaged: {error}") from error
 
 

@@ -1,7 +1,7 @@
 """glassllm: a tiny Llama of the Python package of that name (MIT), for tests and quick starts.
 
 4 blocks, d_model 128, 4 heads on 2 of keys, vocabulary 1,024, 852,608 parameters, a context of 128
-tokens, trained on 229,390 tokens of Lewis Carroll ("en") or of Machado de Assis ("pt").
+tokens, trained on 229,390 tokens of Lewis Carroll ("en") or 694,356 of Machado de Assis ("pt").
 """
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ class Tokens:
         """Returns the ids of a text."""
         return self.tokenizer.encode(text)
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Returns the text of ids, special tokens left out."""
         return self.tokenizer.decode([int(i) for i in ids])
 

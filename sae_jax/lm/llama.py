@@ -322,12 +322,20 @@ def attend(
     batch, length, heads, d_head = q.shape
     grouped = q.reshape(batch, length, k.shape[2], heads // k.shape[2], d_head)
     scores = jnp.einsum(
-        "btkgd,bskd->bkgts", grouped, k, precision=precision, preferred_element_type=jnp.float32
+        "btkgd,bskd->bktgs", grouped, k, precision=precision, preferred_element_type=jnp.float32
     )
-    scores = jnp.where(allowed[:, None, None], scores / np.sqrt(d_head), -1e30)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    z = jnp.einsum("bkgts,bskd->btkgd", weights, v, precision=precision)
-    return z.reshape(batch, length, heads * d_head)
+    scores = jnp.where(allowed[:, None, :, None], scores / np.sqrt(d_head), -1e30)
+    # Divided by their sum only behind the product, where there are fewer numbers.
+    shares = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+    z = jnp.einsum(
+        "bktgs,bskd->bktgd",
+        shares.astype(v.dtype),
+        v,
+        precision=precision,
+        preferred_element_type=jnp.float32,
+    )
+    z = (z / shares.sum(axis=-1, keepdims=True)).swapaxes(1, 2)
+    return z.astype(v.dtype).reshape(batch, length, heads * d_head)
 
 
 def unembed(

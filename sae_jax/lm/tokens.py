@@ -5,6 +5,8 @@ import dataclasses
 import importlib
 from typing import Any
 
+import numpy as np
+
 from sae_jax import errors
 
 
@@ -30,7 +32,7 @@ class Tokens:
         """Returns the ids of a text, without `bos` and `eos`."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Returns the text of ids."""
         return self.tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)
 

@@ -316,7 +316,7 @@ class Tokens:
         """Returns the ids of a text, without `bos` and `eos`."""
         return self.tokenizer.encode(text, add_special_tokens=False)
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Returns the text of ids."""
         return self.tokenizer.decode([int(i) for i in ids], clean_up_tokenization_spaces=False)
 

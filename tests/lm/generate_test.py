@@ -25,7 +25,7 @@ def _padded(left):
 def _without_cache(model, ids, mask, temperature=0.0, edits=None, eos=1):
     key = jax.random.key(3)
     return generate.recomputed(
-        model, ids, mask, jnp.asarray(temperature), key, edits or {}, NEW, eos
+        model, ids, mask, jnp.asarray(temperature), key, edits or {}, NEW, jnp.asarray(eos)
     )
 
 
@@ -73,7 +73,7 @@ def test_after_the_end_there_is_only_the_end(model):
 def test_temperature_draws_from_the_softmax():
     logits = jnp.log(jnp.asarray([[0.1, 0.2, 0.3, 0.4]]).repeat(20_000, 0)) * 2
     token, _ = generate.pick(
-        logits, jnp.asarray(2.0), jax.random.key(0), 0, np.zeros(20_000, bool), -1
+        logits, jnp.asarray(2.0), jax.random.key(0), 0, np.zeros(20_000, bool), jnp.asarray(-1)
     )
     np.testing.assert_allclose(np.bincount(token) / 20_000, [0.1, 0.2, 0.3, 0.4], atol=0.015)
 
@@ -82,7 +82,7 @@ def test_bad_input_is_refused_in_one_line(model):
     with pytest.raises(errors.UserError, match="6 tokens and 27 new: tiny holds 32"):
         generate.generate(model, PROMPTS, new=27)
     with pytest.raises(errors.UserError, match="temperature=-1"):
-        generate.generate(model, PROMPTS, new=NEW, temperature=-1)
+        generate.generate(model, PROMPTS, new=NEW, temperature=-1.0)
     with pytest.raises(errors.UserError, match="a prompt is empty"):
         generate.generate(model, PROMPTS, np.arange(12).reshape(2, 6) < 6, new=NEW)
     with pytest.raises(errors.UserError, match="is no site of tiny"):

@@ -70,6 +70,17 @@ def test_without_network_the_error_says_what_to_do(monkeypatch):
         smollm2.load()
 
 
+@pytest.fixture(scope="module")
+def model():
+    """The model, where its file is or can be had."""
+    for package in ("gguf", "tokenizers"):
+        pytest.importorskip(package)
+    try:
+        return smollm2.load()
+    except errors.DataError as error:
+        pytest.skip(str(error))
+
+
 TEXTS = (
     "In 1789 the people of Paris stormed the Bastille; it held 7 prisoners.",
     "Photosynthesis is the process by which",
@@ -77,11 +88,10 @@ TEXTS = (
 
 
 @pytest.mark.slow
-def test_logits_are_those_of_the_formulas():
+def test_logits_are_those_of_the_formulas(model):
     """In float64 NumPy, the weights read by the package gguf, pairs of neighbours turned."""
-    gguf = pytest.importorskip("gguf")
-    monkeypatch.delenv("SAE_JAX_CACHE")
-    model = smollm2.load()
+    import gguf
+
     reader = gguf.GGUFReader(smollm2._find())
     sizes = tiny.SIZES | dict(
         num_hidden_layers=30,
@@ -122,12 +132,11 @@ def test_logits_are_those_of_the_formulas():
 
 
 @pytest.mark.slow
-def test_logits_and_tokens_are_those_of_transformers():
+def test_logits_and_tokens_are_those_of_transformers(model):
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
     pytest.importorskip("accelerate")
-    monkeypatch.delenv("SAE_JAX_CACHE")
-    model, path = smollm2.load(), smollm2._find()
+    path = smollm2._find()
     reference = transformers.AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, dtype=torch.float32
     )
