@@ -90,7 +90,8 @@ def _transcoder(config: ml_collections.ConfigDict) -> None:
 
 
 def _crosscoder(config: ml_collections.ConfigDict) -> None:
-    config.data.site = ("resid_post.1", "resid_post.2")
+    with config.data.ignore_type():
+        config.data.site = ("resid_post.1", "resid_post.2")
     config.model = dict(
         name="crosscoder", d_sae=_D_SAE, activation=dict(name="batch_topk", k=float(_K))
     )

@@ -47,12 +47,38 @@ def small_data(monkeypatch):
 
     def data(group):
         grid, target = SHAPES.get(group["name"], PICTURE)
+        if group["name"] == "activations":
+            grid = None if isinstance(group["site"], str) else (len(group["site"]), 10)
+            target = (24,) if group.get("target") else None
         shape = (int(np.prod(grid)),) if grid else (20,)
         spec = base.Spec(group["name"], group["split"], shape, grid, target)
         y = None if target is None else NUMBERS[:, : int(np.prod(target))]
         return base.Arrays(spec, NUMBERS[:, : shape[0]], y=y)
 
     monkeypatch.setattr(build, "data", data)
+
+
+DUMPS = {
+    path: importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    for path in sorted((ROOT / "configs" / "dumps").glob("[!_b]*.py"))
+}
+
+
+@pytest.mark.parametrize("path", DUMPS, ids=lambda path: path.stem)
+def test_a_dump_says_how_it_is_run_and_names_what_there_is(path):
+    module = DUMPS[path]
+    assert module.VARIANTS[0] == ""
+    assert f"python -m experiments.dump --config={path.relative_to(ROOT)}\n" in module.__doc__
+    with pytest.raises(ValueError, match="nonesuch"):
+        module.get_config("nonesuch")
+    for variant in module.VARIANTS:
+        config = module.get_config(variant)
+        assert config.lm.name in build.modules_in("lm")
+        assert config.text.name in build.modules_in("text")
+        assert config.sites
+        assert config.store
+        if variant:
+            assert f'"{variant}"' in module.get_config.__doc__
 
 
 def test_there_are_configs():

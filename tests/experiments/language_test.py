@@ -1,0 +1,92 @@
+"""From texts to a table: a store, a run on it, what the language model loses, what latents know."""
+
+import json
+
+import numpy as np
+import pytest
+
+from configs import llm_topk
+from configs.dumps import base as dumps
+from experiments import build, language, report, stores, topics
+from sae_jax import errors
+from sae_jax.train import loop
+from tests.lm import tiny
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """A dump of a random language model that reads texts of two classes."""
+    where = tmp_path_factory.mktemp("recipe")
+    tiny.write(where / "model")
+    draw = np.random.RandomState(0)
+    lines = []
+    for number in range(160):
+        letters = ("abcde", "vwxyz")[number % 2]
+        words = "".join(draw.choice(list(letters + " "), 40))
+        lines.append(json.dumps({"text": words, "label": letters}))
+    (where / "texts.jsonl").write_text("\n".join(lines))
+    config = dumps.get_config()
+    config.lm.update(name="folder", path=str(where / "model"))
+    config.text.update(name="files", path=str(where / "texts.jsonl"))
+    config.update(sites=("resid_post.1",), length=16, held_out=0.2, dtype="float32")
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(recipe, tmp_path_factory):
+    """Config, task and first state of a run on it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stores, "recipe", lambda path: recipe)
+        config = llm_topk.get_config("debug")
+        config.data.store = str(tmp_path_factory.mktemp("store"))
+        config.model.d_sae = 32
+        config.model.activation.k = 4
+        with pytest.raises(errors.DataError, match=r"python -m experiments.dump --config=configs"):
+            build.task(config)
+        stores.write_missing(config)
+        task = build.task(config)
+        yield config, task, loop.initialise(task, loop.template(task))
+
+
+def test_a_store_is_written_once(run, capsys):
+    config, task, _ = run
+    assert task.data.spec.d_in == tiny.SIZES["hidden_size"]
+    stores.write_missing(config)
+    assert "tokens" not in capsys.readouterr().out
+
+
+def test_what_the_language_model_loses_stands_in_the_table(run):
+    config, task, state = run
+    sums = language.sums(config, task, state, sequences=20)
+    found = language.numbers(sums, intervals=True)
+    for name in ("ce", "delta_ce", "recovered_zero", "kl"):
+        assert found[f"text from/{name}"] <= found[f"text/{name}"] <= found[f"text to/{name}"]
+    assert "share of the loss by zeros" in report.table(found)
+
+
+def test_a_store_of_another_model_is_refused(run, recipe, tmp_path):
+    config, task, state = run
+    tiny.write(tmp_path, tensors=tiny.weights(seed=1))
+    before = recipe.lm.path
+    recipe.lm.path = str(tmp_path)
+    with pytest.raises(errors.UserError, match="was written by a .* of weights"):
+        language.sums(config, task, state, sequences=4)
+    recipe.lm.path = before
+
+
+def test_latents_are_probed_beside_activations_and_chance(run):
+    config, task, state = run
+    found = topics.results(config, task, state, documents=90)
+    assert found["topics/classes"] == 2
+    for name in ("topics", "topics: activations", "topics: random"):
+        assert 0.4 <= found[f"{name}/probe_5"] <= 1
+    assert found["topics: activations/probe_5"] > 0.9  # The classes have no letter in common.
+
+
+def test_a_run_on_something_else_is_not_spliced_and_not_probed(run):
+    config, task, state = run
+    config = config.copy_and_resolve_references()
+    config.data.recipe = ""
+    assert language.sums(config, task, state, 4) is None
+    with pytest.raises(errors.UserError, match="--topics needs a run on activations"):
+        topics.results(config, task, state, 4)
