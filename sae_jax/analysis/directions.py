@@ -10,7 +10,9 @@ to norm 1 before. (The "logit lens" of nostalgebraist 2020, of a decoder row as 
 2023.)
 """
 
+from collections.abc import Callable
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +43,9 @@ def rows(method: step.Method, state: step.State) -> np.ndarray:
     if w_dec is None or w_dec.ndim != 2:
         raise errors.UserError(f"{name} has no decoder row for each latent")
     if getattr(method.model, "output", "identity") != "identity":
-        raise errors.UserError(f"the decoder rows of {name} do not add up: it has an output of its own")
+        raise errors.UserError(
+            f"the decoder rows of {name} do not add up: it has an output of its own"
+        )
     scale = method.normaliser.scale(state.normaliser, jnp.zeros((1, method.model.d_in)))
     return np.asarray(scale.leave(w_dec) - scale.leave(jnp.zeros_like(w_dec)))
 
@@ -100,10 +104,15 @@ def unit(directions: np.ndarray) -> np.ndarray:
     return (directions / np.where(norms > 0, norms, 1.0)).astype(np.float32)
 
 
-def _in_parts(function, rows, matrix) -> tuple[np.ndarray, ...]:
+def _in_parts(
+    function: Callable[..., tuple[Array, ...]], rows: Any, matrix: Array
+) -> tuple[np.ndarray, ...]:
+    """Returns what a function makes of all rows, and of a matrix, a few rows at once."""
     count = len(jax.tree.leaves(rows)[0])
     parts = [
-        jax.device_get(function(jax.tree.map(lambda array, i=i: array[i : i + _ROWS], rows), matrix))
+        jax.device_get(
+            function(jax.tree.map(lambda array, i=i: array[i : i + _ROWS], rows), matrix)
+        )
         for i in range(0, count, _ROWS)
     ]
     return tuple(np.concatenate(found) for found in zip(*parts, strict=True))
@@ -123,4 +132,5 @@ def _kin(part: tuple[Array, Array], whole: Array, *, n: int) -> tuple[Array, Arr
     rows, own = part
     cosine = jnp.matmul(rows, whole.T, precision="highest")
     column = jnp.arange(len(whole), dtype=jnp.int32)
-    return tuple(jax.lax.top_k(jnp.where(column[None] == own[:, None], -2.0, cosine), n))
+    cosine, found = jax.lax.top_k(jnp.where(column[None] == own[:, None], -2.0, cosine), n)
+    return cosine, found
