@@ -200,7 +200,7 @@
   function histogram(latent) {
     const bins = settings.bins, counts = column("histogram").subarray(latent * bins, (latent + 1) * bins);
     const top = Math.log1p(Math.max(...counts));
-    const width = 400, height = 108, wide = width / bins;
+    const width = 400, height = 168, wide = width / bins;
     const picture = drawn("svg", { viewBox: `0 0 ${width} ${height + 20}`, role: "img", "aria-label": "Histogram of activations" });
     counts.forEach((n, i) => {
       const tall = n ? Math.max(2, (Math.log1p(n) / top) * height) : 0;
