@@ -332,8 +332,9 @@
     refresh();
   }
   $("direction").addEventListener("click", () => { falling = !falling; turn(); });
-  $("controls").addEventListener("submit", (event) => {
-    event.preventDefault();
+  $("search").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    clearTimeout(waiting);
     refresh();
     if (view.length) location.hash = `latent-${number[view[0]]}`;
   });
