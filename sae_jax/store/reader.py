@@ -129,7 +129,7 @@ class Kept:
         """Finds them."""
         first, last = store.plan.range_of(split)
         out = store.excluded[slice(*np.searchsorted(store.excluded, [first, last]))]
-        self._first = first
+        self._first, self._out = first, out
         self._before = out - first - np.arange(len(out))  # Kept rows before each excluded one.
         self.length = last - first - len(out)
 
@@ -137,6 +137,12 @@ class Kept:
         """Returns the rows of the store that numbers stand for, int64."""
         index = np.asarray(index, np.int64)
         return self._first + index + np.searchsorted(self._before, index, side="right")
+
+    def index(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the numbers of rows of the split, int64; -1 for one that is excluded."""
+        rows = np.asarray(rows, np.int64)
+        excluded = np.isin(rows, self._out)
+        return np.where(excluded, -1, rows - self._first - np.searchsorted(self._out, rows))
 
 
 def _open_all(store: Store, damaged: str) -> list[Any]:

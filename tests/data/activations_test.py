@@ -123,3 +123,10 @@ def test_the_fingerprint_tells_one_store_from_another(tmp_path, store):
 
     assert of(store) == of(_store(tmp_path / "same"))
     assert of(store) != of(_store(tmp_path / "other", start=1))
+
+
+def test_rows_of_a_store_are_numbered_and_the_excluded_are_not(store):
+    (kept,) = activations.load("test", store, "resid_post.0").kept
+    np.testing.assert_array_equal(kept.index(np.array([37, 39, 40, 41, 45])), [0, 2, -1, 3, 7])
+    every = np.arange(kept.length)
+    np.testing.assert_array_equal(kept.index(kept.rows(every)), every)
