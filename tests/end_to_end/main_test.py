@@ -111,6 +111,7 @@ def test_dry_run_counts_parameters_bytes_and_arithmetic(program):
     assert "warning" not in result.stdout
 
 
+@pytest.mark.slow
 def test_a_world_that_is_drawn_as_it_is_read_can_be_trained_on(program, tmp_path):
     config = "--config=configs/papers/sparse_but_wrong.py:debug"
     result = program("experiments.main", config, "--dry_run")

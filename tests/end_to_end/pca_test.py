@@ -11,6 +11,8 @@ from configs import linear_mnist
 from experiments import build
 from sae_jax.train import checkpoint, evaluate, loop, step, writer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def task() -> loop.Task:

@@ -51,7 +51,10 @@ def test_the_page_says_what_a_plain_computation_finds(written, run_on_tokens):
     np.testing.assert_allclose(columns["largest"], codes.max(axis=0), rtol=1e-5)
     np.testing.assert_array_equal(columns["histogram"].reshape(96, 32).sum(1), (codes > 0).sum(0))
     sequences, kept = run_.data.stores[0].sequences, run_.data.kept[0]
-    text = run_.model.tokenizer.token_text
+
+    def text(token):
+        return run_.model.tokenizer.token_text(int(token))
+
     counts = columns["examples"].reshape(96, 6)
     context = active = 0
     for latent in range(96):
@@ -94,7 +97,10 @@ def test_promoted_tokens_are_those_of_the_decoder_row_and_the_norms_gain(written
     params = run_.model.params
     effect = (unit * np.asarray(params["norm"])) @ np.asarray(params["embed"], np.float64).T
     effect -= effect.mean(axis=1, keepdims=True)
-    text = run_.model.tokenizer.token_text
+
+    def text(token):
+        return run_.model.tokenizer.token_text(int(token))
+
     for kind, order in (("promoted", -effect), ("suppressed", effect)):
         best = np.argsort(order, axis=1)[:, :10]
         values = data["columns"][f"{kind}_value"].reshape(96, 10)

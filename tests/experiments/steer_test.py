@@ -80,6 +80,7 @@ def test_what_cannot_be_is_refused(run, monkeypatch):
         steering.largest(run, 3)
 
 
+@pytest.mark.slow
 def test_two_texts_are_printed(run_on_tokens, run_python):
     flags = ("--latent=3", "--prompt=The Queen", "--new=5", "--temperature=0.5", "--seed=1")
     result = run_python("experiments.steer", f"--workdir={run_on_tokens}", "--how=ablate", *flags)

@@ -43,6 +43,7 @@ def _l0(task, state, data):
     [dict(name="batch_topk", k=11.0), dict(name="jumprelu", start=0.05, bandwidth=0.1)],
     ids=lambda activation: activation["name"],
 )
+@pytest.mark.slow
 def test_l0_on_other_examples_is_within_two_per_cent_of_the_target(activation):
     task = _task(**activation)
     state = _trained(task)
