@@ -8,9 +8,8 @@ from pathlib import Path
 
 import jax
 
-from experiments import build, figures, language, run, topics, workdir
+from experiments import build, figures, language, run, workdir
 from sae_jax import errors, files
-from sae_jax.analysis import language as spliced_language
 from sae_jax.train import evaluate, loop, step
 
 _SEQUENCES = 200  # Of tokens, that a language model reads with and without reconstructions.
@@ -96,7 +95,8 @@ def table(results: dict[str, float]) -> str:
 def meaning(metric: str) -> str:
     """Returns what a number of a metric says, in the words of the metric's file."""
     metrics = [f"sae_jax.metrics.{name}" for name in build.modules_in("metrics")]
-    for name in (*metrics, spliced_language.__name__, topics.__name__):
+    # By name: what few need, and imports much, is imported last.
+    for name in (*metrics, "sae_jax.analysis.language", "experiments.topics"):
         meanings = importlib.import_module(name).MEANING
         for pattern, text in meanings.items():
             if fnmatch.fnmatchcase(metric, pattern):

@@ -4,16 +4,16 @@ What the tests themselves compile runs once or twice on few numbers, so XLA is t
 the suite takes half as long. Programs that tests start are compiled as a user's are.
 """
 
+from collections.abc import Callable
 import os
-from pathlib import Path
-import sys
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
 
 import jax
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import programs
+
 FLAGS = os.environ.get("XLA_FLAGS", "")
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
@@ -22,10 +22,15 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 os.environ["XLA_FLAGS"] = f"{FLAGS} {QUICK}"
 jax.devices()  # XLA reads its flags now; programs that tests start get them as they were.
 os.environ["XLA_FLAGS"] = FLAGS
-sys.path.insert(0, str(ROOT))
 
 
 @pytest.fixture
 def key() -> jax.Array:
     """A PRNG key."""
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable:
+    """Runs `python -m <module> <arguments>` to its end; see tests/programs.py."""
+    return programs.run

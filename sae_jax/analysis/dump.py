@@ -19,6 +19,8 @@ from sae_jax.lm import base as lm
 from sae_jax.store import plan as plans, sequences as token_sequences, writer
 from sae_jax.text import base as text
 
+_WIDTHS = 4  # Of batches: each is a program to compile, and saves the reading of padding.
+
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
@@ -147,15 +149,18 @@ def write(
     for number in store.missing(process, processes):
         sequences = range(starts[number], starts[number + 1])
         parts: dict[str, list[np.ndarray]] = {site: [] for site in store.plan.sites}
-        signs = []
-        for ids, mask, count in batches(tokens.sequences, sequences, batch_size):
+        signs, places = [], []
+        for read, ids, mask in batches(tokens.sequences, sequences, batch_size):
             run = model.run(ids, mask, capture=tuple(parts), logits=False)
-            mask[count:] = False
+            mask[len(read) :] = False
             signs.append(special(model.tokenizer, ids)[mask])
+            first = tokens.sequences.starts[read][:, None] - store.plan.starts[number]
+            places.append((first + np.arange(ids.shape[1]))[mask[: len(read)]])
             for site, array in jax.device_get(run.captured).items():
                 parts[site].append(array[mask])
-        rows = {site: np.concatenate(found) for site, found in parts.items()}
-        store.write(number, rows, np.concatenate(signs))
+        order = np.argsort(np.concatenate(places))
+        rows = {site: np.concatenate(found)[order] for site, found in parts.items()}
+        store.write(number, rows, np.concatenate(signs)[order])
         progress(store.plan.shards[number])
     return store.finish()
 
@@ -170,19 +175,27 @@ def special(tokenizer: lm.Tokenizer, ids: np.ndarray) -> np.ndarray:
 
 def batches(
     found: token_sequences.Sequences, sequences: range, size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Yields ids and mask, int32 and bool `[size, length]`, and how many rows are sequences.
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields the numbers of sequences, and their ids and mask, int32 and bool `[rows, columns]`.
 
-    The rows that fill the last batch up hold one token, so that no row is empty.
+    Sequences of like lengths come together, in a quarter, a half, three quarters or all of the
+    longest's columns, and as many as fill the places of `size` of the longest. A last batch has
+    more rows than sequences; those hold one token, so that no row is empty.
     """
-    length = found.ids.shape[1]
-    for first in range(sequences.start, sequences.stop, size):
-        rows = np.arange(first, min(first + size, sequences.stop))
-        ids, mask = np.zeros((size, length), np.int32), np.zeros((size, length), bool)
-        mask[:, 0] = True
-        mask[: len(rows)] = np.arange(length) < found.lengths[rows][:, None]
-        ids[: len(rows)] = np.where(mask[: len(rows)], found.ids[rows], 0)
-        yield ids, mask, len(rows)
+    longest = found.ids.shape[1]
+    step = -(-longest // _WIDTHS)
+    lengths = found.lengths[sequences.start : sequences.stop]
+    widths = np.minimum(-(-lengths // step) * step, longest)
+    for width in np.unique(widths):
+        rows = size * longest // width
+        of_width = sequences.start + np.flatnonzero(widths == width)
+        for first in range(0, len(of_width), rows):
+            read = of_width[first : first + rows]
+            ids, mask = np.zeros((rows, width), np.int32), np.zeros((rows, width), bool)
+            mask[:, 0] = True
+            mask[: len(read)] = np.arange(width) < found.lengths[read][:, None]
+            ids[: len(read)] = np.where(mask[: len(read)], found.ids[read, :width], 0)
+            yield read, ids, mask
 
 
 def _pieces(tokenizer: lm.Tokenizer, document: str, length: int) -> list[np.ndarray]:

@@ -83,11 +83,12 @@ def sums(
       three, each `[documents]`.
     """
     parts: list[dict[str, np.ndarray]] = []
-    for ids, mask, count in dump.batches(found, sequences, batch_size):
+    read: list[np.ndarray] = []
+    for rows, ids, mask in dump.batches(found, sequences, batch_size):
         batch = _batch(model, reconstruct, site, ids, mask)
-        parts.append({name: np.asarray(total)[:count] for name, total in batch.items()})
-    documents = found.documents[sequences.start : sequences.stop]
-    _, place = np.unique(documents, return_inverse=True)
+        parts.append({name: np.asarray(total)[: len(rows)] for name, total in batch.items()})
+        read.append(rows)
+    _, place = np.unique(found.documents[np.concatenate(read)], return_inverse=True)
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {name: np.bincount(place, total.astype(np.float64)) for name, total in joined.items()}
 

@@ -50,6 +50,23 @@ def test_rows_are_the_activations_of_tokens_in_order(model, tmp_path):
         np.testing.assert_array_equal(store.sequences.tokens(rows), ids[0])
 
 
+def test_sequences_of_like_lengths_are_read_together_each_once(model):
+    found = dump.corpus(model, TEXTS, 12, held_out=0.1).sequences
+    read, places = [], 0
+    for rows, ids, mask in dump.batches(found, range(3, len(found.ids)), 4):
+        assert ids.shape == mask.shape
+        assert ids.shape[1] in (3, 6, 9, 12)
+        assert ids.size <= 4 * 12
+        for row, got, there in zip(rows, ids, mask, strict=False):
+            length = found.lengths[row]
+            assert there.tolist() == [column < length for column in range(ids.shape[1])]
+            np.testing.assert_array_equal(got[:length], found.ids[row, :length])
+        read += rows.tolist()
+        places += ids.size
+    assert sorted(read) == list(range(3, len(found.ids)))
+    assert places < 12 * len(read)
+
+
 def test_first_tokens_are_special_and_documents_are_held_out_whole(model, tmp_path):
     tokens, store = _write(model, tmp_path)
     sequences = tokens.sequences

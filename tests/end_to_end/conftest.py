@@ -8,32 +8,9 @@ import sys
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests import programs
+
 DEBUG = "--config=configs/sparse_mnist.py:debug"
-
-Run = Callable[..., subprocess.CompletedProcess]
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "JAX_PLATFORMS": "cpu"}
-
-
-@pytest.fixture(scope="session")
-def program() -> Run:
-    """Runs `python -m <module> <arguments>` to its end."""
-
-    def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            cwd=ROOT,
-            env=_environment() | environment,
-            capture_output=True,
-            text=True,
-            timeout=1500,
-            check=False,
-        )
-
-    return run
 
 
 @pytest.fixture
@@ -44,8 +21,8 @@ def start() -> Iterator[Callable[..., subprocess.Popen]]:
     def begin(module: str, *arguments: str, **environment: str) -> subprocess.Popen:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
-            cwd=ROOT,
-            env=_environment() | environment,
+            cwd=programs.ROOT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -61,7 +38,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen]]:
 
 
 @pytest.fixture(scope="session")
-def finished(program: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(program: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished debug run; tests must not change it."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     result = program("experiments.main", DEBUG, f"--workdir={folder}")

@@ -16,11 +16,11 @@ BEFORE, AFTER = 6, 3
 
 
 @pytest.fixture(scope="module")
-def written(run_on_tokens, run_python, tmp_path_factory):
+def written(run_on_tokens, program, tmp_path_factory):
     """The page of the run."""
     out = tmp_path_factory.mktemp("page") / "page.html"
     flags = (f"--before={BEFORE}", f"--after={AFTER}", "--top=4", "--each=2", "--batch_size=100")
-    result = run_python("experiments.explore", f"--workdir={run_on_tokens}", f"--out={out}", *flags)
+    result = program("experiments.explore", f"--workdir={run_on_tokens}", f"--out={out}", *flags)
     assert result.returncode == 0, result.stderr
     assert "96 latents" in result.stdout
     return out
@@ -141,9 +141,9 @@ def test_latents_are_named_by_numbers_and_ranges():
         (("--workdir={run}", "--out=nowhere/at/all.html"), "there is no folder nowhere/at"),
     ],
 )
-def test_a_mistake_is_one_line(run_on_tokens, run_python, arguments, said):
+def test_a_mistake_is_one_line(run_on_tokens, program, arguments, said):
     found = [argument.format(run=run_on_tokens) for argument in arguments]
-    result = run_python("experiments.explore", *found)
+    result = program("experiments.explore", *found)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert said in result.stderr.strip().splitlines()[-1]

@@ -81,9 +81,9 @@ def test_what_cannot_be_is_refused(run, monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_texts_are_printed(run_on_tokens, run_python):
+def test_two_texts_are_printed(run_on_tokens, program):
     flags = ("--latent=3", "--prompt=The Queen", "--new=5", "--temperature=0.5", "--seed=1")
-    result = run_python("experiments.steer", f"--workdir={run_on_tokens}", "--how=ablate", *flags)
+    result = program("experiments.steer", f"--workdir={run_on_tokens}", "--how=ablate", *flags)
     assert result.returncode == 0, result.stderr
     blocks = result.stdout.strip().split("\n\n")
     assert [block.splitlines()[0] for block in blocks] == [
@@ -102,9 +102,9 @@ def test_two_texts_are_printed(run_on_tokens, run_python):
         (("--workdir={run}", "--latent=96", "--prompt=x"), "latents from 0 to 95"),
     ],
 )
-def test_a_mistake_is_one_line(run_on_tokens, run_python, arguments, said):
+def test_a_mistake_is_one_line(run_on_tokens, program, arguments, said):
     found = [argument.format(run=run_on_tokens) for argument in arguments]
-    result = run_python("experiments.steer", *found)
+    result = program("experiments.steer", *found)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     last = result.stderr.strip().splitlines()[-1]
