@@ -1,5 +1,8 @@
 """Stores of activations: written by their recipe, and described."""
 
+from collections.abc import Callable
+import dataclasses
+import functools
 import importlib
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import tqdm
 from experiments import build
 from sae_jax import errors
 from sae_jax.analysis import dump
-from sae_jax.store import plan as plans, reader, writer
+from sae_jax.store import arrays, plan as plans, reader, sequences, writer
 
 
 def write_missing(config: ml_collections.ConfigDict) -> None:
@@ -50,6 +53,38 @@ def write(
     dry_run: bool = False,
 ) -> None:
     """Writes what is missing of a store, and says what is there."""
+    source = _of_arrays(config) if "files" in config else _of_text(config)
+    print(announced(folder, source), flush=True)
+    if dry_run:
+        return
+    store = writer.Writer(folder, source.plan, source.tokens)
+    left = sum(source.plan.shards[number] for number in store.missing(process, processes))
+    with tqdm.tqdm(total=left, unit="row", unit_scale=True, disable=not left) as bar:
+        whole = source.write(store, process, processes, bar.update)
+    if not whole:
+        print(f"{folder}: {len(store.missing())} shards are left to the other processes")
+        return
+    print(summary(reader.Store(folder)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """What a store is written of.
+
+    Attributes:
+      name: in a message.
+      plan: of the store.
+      tokens: that rows are of, if they are of tokens.
+      write: `(store, process, processes, progress) -> whether it is finished`.
+    """
+
+    name: str
+    plan: plans.Plan
+    tokens: sequences.Sequences | None
+    write: Callable[..., bool]
+
+
+def _of_text(config: ml_collections.ConfigDict) -> _Source:
     values = build.plain(config)
     model, texts = build.language_model(values["lm"]), build.texts(values["text"])
     knobs = {name: value for name, value in values.items() if name not in ("lm", "text", "store")}
@@ -57,26 +92,34 @@ def write(
     of_plan = {name: knobs.pop(name) for name in ("sites", "dtype", "shard_bytes", "outlier")}
     tokens = dump.corpus(model, texts, **knobs)
     plan = dump.plan(model, texts, tokens, **of_plan)
-    print(announced(folder, plan, texts.name, model.name), flush=True)
-    if dry_run:
-        return
-    store = writer.Writer(folder, plan, tokens.sequences)
-    left = sum(plan.shards[number] for number in store.missing(process, processes))
-    with tqdm.tqdm(total=left, unit="token", unit_scale=True, disable=not left) as bar:
-        whole = dump.write(model, tokens, store, batch_size, process, processes, bar.update)
-    if not whole:
-        print(f"{folder}: {len(store.missing())} shards are left to the other processes")
-        return
-    print(summary(reader.Store(folder)))
+
+    def write(store: writer.Writer, *rest: Any) -> bool:
+        return dump.write(model, tokens, store, batch_size, *rest)
+
+    return _Source(f"{model.name} reads {texts.name}", plan, tokens.sequences, write)
 
 
-def announced(folder: Path, plan: plans.Plan, text: str, model: str) -> str:
+def _of_arrays(config: ml_collections.ConfigDict) -> _Source:
+    files, sites = config.files, config.sites
+    if not all(files) or len(files) != len(sites):
+        raise errors.UserError(
+            "--config.files has a pattern for each of --config.sites, as in "
+            """--config.files='("acts/*.npy",)' --config.sites='("resid_post.6",)'"""
+        )
+    found = [arrays.find(file, site) for file, site in zip(files, sites, strict=True)]
+    knobs = ("dtype", "held_out", "shard_bytes", "outlier")
+    plan = arrays.plan(found, **{name: config[name] for name in knobs})
+    return _Source(", ".join(files), plan, None, functools.partial(arrays.write, found))
+
+
+def announced(folder: Path, source: _Source) -> str:
     """Returns what will be written, where, and what it takes."""
+    plan = source.plan
     sites = ", ".join(f"{site} ({width})" for site, width in plan.sites.items())
     splits = ", ".join(f"{split} {sum(rows):,}" for split, rows in plan.splits.items())
     size = sum(plan.shards) * plan.row_bytes
     return (
-        f"{model} reads {text}: {sum(plan.shards):,} tokens ({splits})\n"
+        f"{source.name}: {sum(plan.shards):,} rows ({splits})\n"
         f"{sites} as {plan.dtype}, {len(plan.shards)} shards, {size / 1e6:,.0f} MB, to {folder}"
     )
 
