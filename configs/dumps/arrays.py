@@ -22,6 +22,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg not in VARIANTS:
         raise ValueError(f'arrays has no variant "{arg}"')
     config = base.of_store()
+    config.store = "stores/arrays"
     config.files = ("",)  # A pattern for each site; "acts/*.npz:resid" names an array in files.
     config.sites = ("x",)  # What the store calls them.
     return config
