@@ -14,13 +14,14 @@ from absl import flags
 import jax
 import numpy as np
 
-from experiments import build, cli, language, report, run, topics, workdir
+from experiments import build, cli, language, report, run, topics, words, workdir
 from sae_jax import errors
 from sae_jax.analysis import bootstrap
 from sae_jax.train import evaluate, loop, step
 
 _BLOCKS = 100
-_DOCUMENTS = 4000  # That probes are fitted to.
+_DOCUMENTS = 4000  # Whose topics probes are fitted to.
+_READ = 24  # Documents, whose words are probed.
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
 _SPLIT = flags.DEFINE_list("split", [], 'Splits of its data: "train", "test[:1000]", ...')
 _INTERVALS = flags.DEFINE_bool("intervals", False, "Add 95 % bootstrap intervals over examples.")
@@ -28,6 +29,7 @@ _SEQUENCES = flags.DEFINE_integer(
     "sequences", 200, "Of tokens, that a language model reads with and without reconstructions.", 1
 )
 _TOPICS = flags.DEFINE_bool("topics", False, "Probe single latents for the classes of texts.")
+_WORDS = flags.DEFINE_bool("words", False, "Probe single latents for the parts of speech.")
 _JSON = flags.DEFINE_bool("json", False, "Print numbers in full, as JSON.")
 
 
@@ -58,6 +60,8 @@ def main() -> int:
         results |= language.numbers(spliced, _INTERVALS.value)
     if _TOPICS.value:
         results |= topics.results(workdir.load_config(folder), task, state, _DOCUMENTS)
+    if _WORDS.value:
+        results |= words.results(workdir.load_config(folder), task, state, _READ)
     print(json.dumps(results, indent=2) if _JSON.value else report.table(results))
     return 0
 

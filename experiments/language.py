@@ -11,6 +11,7 @@ from sae_jax import errors, mesh as meshes, types
 from sae_jax.analysis import bootstrap, language
 from sae_jax.data import activations
 from sae_jax.lm import base as lm
+from sae_jax.store import reader
 from sae_jax.train import feed, loop, step
 
 PREFIX = "text"
@@ -53,16 +54,21 @@ def sums(
         return None
     rows = store.plan.range_of(data.spec.split)
     first, last = np.searchsorted(store.sequences.starts, rows)
-    median = store.manifest["sites"][data.sites[0]]["median_norm"]
     site = language.Site(
         read=data.sites[0],
         write=targets[0],
         mean=store.statistics[f"{targets[0]}/mean"].astype(np.float32),
-        largest=store.plan.outlier * median if store.plan.outlier else float("inf"),
+        largest=largest(store, data.sites[0]),
     )
     chosen = range(int(first), int(min(last, first + sequences)))
     reconstruct = _reconstruct(task, state)
     return language.sums(model(config, data), reconstruct, site, store.sequences, chosen)
+
+
+def largest(store: reader.Store, site: str) -> float:
+    """Returns the norm above which an activation at a site of a store is an outlier."""
+    median = store.manifest["sites"][site]["median_norm"]
+    return store.plan.outlier * median if store.plan.outlier else float("inf")
 
 
 def _reconstruct(task: loop.Task, state: step.State) -> language.Reconstruct:

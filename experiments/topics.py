@@ -12,11 +12,10 @@ from sae_jax.data import activations
 from sae_jax.train import loop, step
 
 MEANING = {
-    "classes": "classes of the texts that have documents enough",
-    "probe_*": "share of documents that so many latents tell right, guessing 0.5",
+    "classes": "classes that have examples enough",
+    "probe_*": "share of examples that so many latents tell right, guessing 0.5",
 }
 _SAMPLE = 2000  # Tokens that tell how many latents are active, and a mean.
-_CODES, _RAW, _RANDOM = "topics", "topics: activations", "topics: random"
 
 
 def results(
@@ -39,7 +38,7 @@ def results(
     label = build.texts(build.plain(stores.recipe(config.data.recipe))["text"]).label
     if label is None:
         raise errors.UserError(f"the texts of {config.data.recipe} are of no classes")
-    encode = _encoders(task, state, data)
+    encode = encoders(task, state, data, "topics")
     parts = []
     for splits, most in ((("train",), documents), (("valid", "test"), None)):
         found = [_pooled(config, split, encode, most) for split in splits]
@@ -79,10 +78,17 @@ def _reader(data: activations.Activations) -> topics.Rows:
     return lambda index: np.asarray(decode(jax.tree.map(jnp.asarray, data.rows(index))).x)
 
 
-def _encoders(
-    task: loop.Task, state: step.State, data: activations.Activations
+def encoders(
+    task: loop.Task, state: step.State, data: activations.Activations, name: str
 ) -> dict[str, topics.Encode]:
-    """Returns what is probed, by name."""
+    """Returns what is probed: codes, activations as they are, and codes of a random dictionary.
+
+    Args:
+      task: of the run.
+      state: as it is evaluated.
+      data: that the run was trained on.
+      name: of the codes in a table; that of the others begins with it.
+    """
     state = step.at_rest(task.method, state)
     program = jax.jit(lambda state, x: step.reconstruct(task.method, state, types.Batch(x=x)).codes)
 
@@ -93,4 +99,4 @@ def _encoders(
     found = codes(sample)
     k = max(round(float((found != 0).sum(axis=1).mean())), 1)
     chance = topics.random_dictionary(sample.shape[1], found.shape[1], k, sample.mean(axis=0))
-    return {_CODES: codes, _RAW: lambda x: x, _RANDOM: chance}
+    return {name: codes, f"{name}: activations": lambda x: x, f"{name}: random": chance}

@@ -1,5 +1,6 @@
 """From texts to a table: a store, a run on it, what the language model loses, what latents know."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 
 from configs import llm_topk
 from configs.dumps import base as dumps
-from experiments import build, language, report, stores, topics
+from experiments import build, language, report, stores, topics, words
 from sae_jax import errors
+from sae_jax.text import base as text, brown
 from sae_jax.train import loop
 from tests.lm import tiny
 
@@ -83,6 +85,25 @@ def test_latents_are_probed_beside_activations_and_chance(run):
     assert found["topics: activations/probe_5"] > 0.9  # The classes have no letter in common.
 
 
+def test_words_are_probed_where_the_language_model_reads_them(run, monkeypatch):
+    config, task, state = run
+    letters = {"a": "nn", "b": "vb", "c": "jj"}
+    draw = np.random.RandomState(0)
+    found = [
+        brown.document(" ".join(f"{word}/{letters[word]}" for word in draw.choice([*"abc"], 60)))
+        for _ in range(16)
+    ]
+    texts = text.Texts(
+        "letters", [written for written, _ in found], words=[words for _, words in found]
+    )
+    monkeypatch.setattr(build, "texts", lambda group: texts)
+    numbers = words.results(config, task, state, documents=16)
+    assert numbers["words/classes"] == 3
+    assert numbers["words: activations/probe_5"] > 0.9  # The token itself is the class.
+    assert 0.4 <= numbers["words/probe_1"] <= 1
+    assert "guessing 0.5" in report.table(numbers)
+
+
 def test_a_run_on_something_else_is_not_spliced_and_not_probed(run):
     config, task, state = run
     config = config.copy_and_resolve_references()
@@ -90,3 +111,5 @@ def test_a_run_on_something_else_is_not_spliced_and_not_probed(run):
     assert language.sums(config, task, state, 4) is None
     with pytest.raises(errors.UserError, match="--topics needs a run on activations"):
         topics.results(config, task, state, 4)
+    with pytest.raises(errors.UserError, match="--words needs a run on activations"):
+        words.results(config, dataclasses.replace(task, data=None), state, 4)

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from sae_jax import errors
-from sae_jax.text import base, files, wikipedia_leads
+from sae_jax.text import base, brown, files, wikipedia_leads
 
 
 def test_a_file_a_document_or_a_line_a_document(tmp_path):
@@ -64,3 +64,34 @@ def test_the_published_articles():
     assert len(found.documents) == 10_033
     assert len(found.classes) == 11
     assert (found.label >= 0).sum() == 9_033
+
+
+TAGGED = {
+    "ca02": b"\n\tThe/at judge's/nn$ ``/`` views/nns-hl ''/'' ./.\n",
+    "cr01": b"\n\tsans/fw-in 1/2/cd (/( we'll/ppss+md don't/do* )/)\n",
+}
+
+
+def test_texts_of_words_have_parts_of_speech(tmp_path, monkeypatch):
+    content = brown.joined(TAGGED)
+    monkeypatch.setattr(brown.fetch, "files", lambda recipe, folder: content)
+    found = brown.load()
+    assert list(found.documents) == ['The judge\'s "views".', "sans 1/2 (we'll don't)"]
+    assert [found.classes[label] for label in found.label] == ["reportage", "humor"]
+    said = []
+    for written, words in zip(found.documents, found.words, strict=True):
+        for start, end, label in zip(words.start, words.end, words.label, strict=True):
+            said.append((written[start:end], found.word_classes[label] if label >= 0 else ""))
+    assert said == [
+        *(("The", "determiner"), ("judge's", "noun"), ('"', "punctuation"), ("views", "noun")),
+        *(('"', "punctuation"), (".", "punctuation"), ("sans", ""), ("1/2", "numeral")),
+        *(("(", "punctuation"), ("we'll", "pronoun"), ("don't", "verb"), (")", "punctuation")),
+    ]
+
+
+@pytest.mark.network
+def test_the_brown_corpus_is_what_it_was():
+    found = brown.load()
+    assert len(found.documents) == 500
+    assert sum(len(words.label) for words in found.words) == 1161171
+    assert found.documents[0].startswith("The Fulton County Grand Jury said Friday")
