@@ -96,7 +96,7 @@ def modules_in(folder: str) -> list[str]:
 
 
 _SHARED = {  # Files of a folder that are no component.
-    *("base", "layers", "world"),
+    *("base", "corpus", "layers", "world"),
     *("edit", "generate", "llama", "rope", "tokens"),
 }
 _EVALUATION = ("split", "batch_size", "metrics")

@@ -15,6 +15,7 @@ import tqdm
 from experiments import build
 from sae_jax import errors
 from sae_jax.analysis import dump
+from sae_jax.data import corpus
 from sae_jax.store import arrays, plan as plans, reader, sequences, writer
 
 
@@ -90,7 +91,8 @@ def _of_text(config: ml_collections.ConfigDict) -> _Source:
     knobs = {name: value for name, value in values.items() if name not in ("lm", "text", "store")}
     batch_size = knobs.pop("batch_size")
     of_plan = {name: knobs.pop(name) for name in ("sites", "dtype", "shard_bytes", "outlier")}
-    tokens = dump.corpus(model, texts, **knobs)
+    most = knobs.pop("documents")
+    tokens = corpus.cut(model, texts.documents, most=most, **knobs)
     plan = dump.plan(model, texts, tokens, **of_plan)
 
     def write(store: writer.Writer, *rest: Any) -> bool:

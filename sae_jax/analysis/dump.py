@@ -1,95 +1,21 @@
-"""From texts to a store: documents are cut into sequences, a language model reads them, rows stay.
+"""From texts to a store: a language model reads sequences, and what it has at sites stays."""
 
-Documents come in an order that a seed decides; the last of them are held out, whole, as "valid" and
-"test". Each is cut into sequences of at most `length` tokens, each with its own BOS if the model
-knows one. The first token of a sequence and BOS, EOS and padding tokens are special: they have
-activations unlike all others (attention sinks), and no training sees them.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
-import dataclasses
+from collections.abc import Callable, Sequence
 import zlib
 
 import jax
 import numpy as np
 
-from sae_jax import errors
-from sae_jax.data import base
+from sae_jax.data import corpus
 from sae_jax.lm import base as lm
-from sae_jax.store import plan as plans, sequences as token_sequences, writer
+from sae_jax.store import plan as plans, writer
 from sae_jax.text import base as text
-
-_WIDTHS = 4  # Of batches: each is a program to compile, and saves the reading of padding.
-
-
-@dataclasses.dataclass(frozen=True)
-class Corpus:
-    """Tokens, and which of them belong to which split.
-
-    Attributes:
-      sequences: all tokens.
-      splits: sequences of each split, by name, in the order in which they lie.
-    """
-
-    sequences: token_sequences.Sequences
-    splits: Mapping[str, int]
-
-
-def corpus(
-    model: lm.LanguageModel,
-    texts: text.Texts,
-    length: int,
-    documents: int = 0,
-    held_out: float = 0.05,
-    seed: int = 0,
-) -> Corpus:
-    """Returns the tokens of texts.
-
-    Args:
-      model: whose tokens.
-      texts: what is read.
-      length: tokens of the longest sequence.
-      documents: how many are read; 0 for all.
-      held_out: share of documents that are "valid", and again that are "test"; 0 for neither.
-      seed: of the order of documents, and so of the splits.
-
-    Raises:
-      UserError: the model does not read so many tokens, or a split would be empty.
-    """
-    if not 2 <= length <= model.context:
-        raise errors.UserError(
-            f"length={length}: {model.name} reads sequences of 2 to {model.context} tokens"
-        )
-    order = base.shuffled(len(texts.documents), seed)[: documents or None]
-    aside = round(held_out * len(order))
-    ends = [len(order) - 2 * aside, len(order) - aside] if aside else []
-    parts = dict(zip(("train", "valid", "test"), np.split(order, ends), strict=False))
-    found: list[np.ndarray] = []
-    of: list[int] = []
-    splits = {}
-    for split, chosen in parts.items():
-        before = len(found)
-        for document in chosen:
-            pieces = _pieces(model.tokenizer, texts.documents[document], length)
-            found += pieces
-            of += [int(document)] * len(pieces)
-        splits[split] = len(found) - before
-    if empty := [split for split, count in splits.items() if not count]:
-        raise errors.UserError(
-            f"{len(order)} documents leave nothing for {', '.join(empty)}: give more, or another "
-            "held_out"
-        )
-    ids = np.zeros((len(found), length), np.int32)
-    for row, piece in zip(ids, found, strict=True):
-        row[: len(piece)] = piece
-    lengths = np.array([len(piece) for piece in found], np.int32)
-    return Corpus(token_sequences.Sequences(ids, lengths, np.array(of, np.int32)), splits)
 
 
 def plan(
     model: lm.LanguageModel,
     texts: text.Texts,
-    tokens: Corpus,
+    tokens: corpus.Corpus,
     sites: Sequence[str],
     dtype: str = "bfloat16",
     shard_bytes: int = 2**27,
@@ -127,7 +53,7 @@ def plan(
 
 def write(
     model: lm.LanguageModel,
-    tokens: Corpus,
+    tokens: corpus.Corpus,
     store: writer.Writer,
     batch_size: int,
     process: int = 0,
@@ -150,10 +76,10 @@ def write(
         sequences = range(starts[number], starts[number + 1])
         parts: dict[str, list[np.ndarray]] = {site: [] for site in store.plan.sites}
         signs, places = [], []
-        for read, ids, mask in batches(tokens.sequences, sequences, batch_size):
+        for read, ids, mask in corpus.batches(tokens.sequences, sequences, batch_size):
             run = model.run(ids, mask, capture=tuple(parts), logits=False)
             mask[len(read) :] = False
-            signs.append(special(model.tokenizer, ids)[mask])
+            signs.append(corpus.special(model.tokenizer, ids)[mask])
             first = tokens.sequences.starts[read][:, None] - store.plan.starts[number]
             places.append((first + np.arange(ids.shape[1]))[mask[: len(read)]])
             for site, array in jax.device_get(run.captured).items():
@@ -163,47 +89,6 @@ def write(
         store.write(number, rows, np.concatenate(signs)[order])
         progress(store.plan.shards[number])
     return store.finish()
-
-
-def special(tokenizer: lm.Tokenizer, ids: np.ndarray) -> np.ndarray:
-    """Returns where `[rows, length]` holds the first token of a row, BOS, EOS or padding."""
-    signs = [sign for sign in (tokenizer.bos, tokenizer.eos, tokenizer.pad) if sign is not None]
-    found = np.isin(ids, signs)
-    found[:, 0] = True
-    return found
-
-
-def batches(
-    found: token_sequences.Sequences, sequences: range, size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields the numbers of sequences, and their ids and mask, int32 and bool `[rows, columns]`.
-
-    Sequences of like lengths come together, in a quarter, a half, three quarters or all of the
-    longest's columns, and as many as fill the places of `size` of the longest. A last batch has
-    more rows than sequences; those hold one token, so that no row is empty.
-    """
-    longest = found.ids.shape[1]
-    step = -(-longest // _WIDTHS)
-    lengths = found.lengths[sequences.start : sequences.stop]
-    widths = np.minimum(-(-lengths // step) * step, longest)
-    for width in np.unique(widths):
-        rows = size * longest // width
-        of_width = sequences.start + np.flatnonzero(widths == width)
-        for first in range(0, len(of_width), rows):
-            read = of_width[first : first + rows]
-            ids, mask = np.zeros((rows, width), np.int32), np.zeros((rows, width), bool)
-            mask[:, 0] = True
-            mask[: len(read)] = np.arange(width) < found.lengths[read][:, None]
-            ids[: len(read)] = np.where(mask[: len(read)], found.ids[read, :width], 0)
-            yield read, ids, mask
-
-
-def _pieces(tokenizer: lm.Tokenizer, document: str, length: int) -> list[np.ndarray]:
-    """Returns a document as sequences; one of a single token says nothing and is left out."""
-    first = [tokenizer.bos] if tokenizer.starts_with_bos and tokenizer.bos is not None else []
-    ids, step = tokenizer.encode(document), length - len(first)
-    pieces = [[*first, *ids[start : start + step]] for start in range(0, len(ids), step)]
-    return [np.array(piece, np.int32) for piece in pieces if len(piece) > 1 + len(first)]
 
 
 def _shards(lengths: np.ndarray, most: int) -> list[int]:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sae_jax import errors
-from sae_jax.analysis import dump
+from sae_jax.data import corpus
 from sae_jax.lm import base as lm, edit
 from sae_jax.store import sequences as token_sequences
 
@@ -84,7 +84,7 @@ def sums(
     """
     parts: list[dict[str, np.ndarray]] = []
     read: list[np.ndarray] = []
-    for rows, ids, mask in dump.batches(found, sequences, batch_size):
+    for rows, ids, mask in corpus.batches(found, sequences, batch_size):
         batch = _batch(model, reconstruct, site, ids, mask)
         parts.append({name: np.asarray(total)[: len(rows)] for name, total in batch.items()})
         read.append(rows)
@@ -121,7 +121,7 @@ def _batch(
     """Returns the sums of each sequence of a batch."""
     clean = model.run(ids, mask, capture=(site.read,))
     x = clean.captured[site.read].astype(jnp.float32)
-    usual = jnp.asarray(mask & ~dump.special(model.tokenizer, ids))
+    usual = jnp.asarray(mask & ~corpus.special(model.tokenizer, ids))
     usual &= jnp.linalg.norm(x, axis=-1) <= site.largest
     x_hat = jnp.asarray(reconstruct(x.reshape(-1, x.shape[-1]))).reshape(*ids.shape, -1)
     values = {"reconstruction": x_hat, "zero": jnp.zeros(()), "mean": jnp.asarray(site.mean)}

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from sae_jax.analysis import dump
+from sae_jax.data import corpus
 from sae_jax.lm import base as lm
 from sae_jax.text import base as text
 
@@ -51,14 +51,14 @@ def read(
       largest: norm at the first site, above which an activation is an outlier.
       batch_size: of the longest sequences, that are read at once.
     """
-    found = dump.corpus(model, texts, length, documents, held_out=0).sequences
+    found = corpus.cut(model, texts.documents, length, documents, held_out=0).sequences
     label = classes(model.tokenizer, found.ids, found.lengths, found.documents, texts)
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for rows, ids, mask in dump.batches(found, range(len(found.ids)), batch_size):
+    for rows, ids, mask in corpus.batches(found, range(len(found.ids)), batch_size):
         run = model.run(ids, mask, capture=tuple(sites), logits=False)
         captured = [np.asarray(run.captured[site], np.float32)[: len(rows)] for site in sites]
         of = label[rows, : ids.shape[1]]
-        usual = mask[: len(rows)] & ~dump.special(model.tokenizer, ids)[: len(rows)] & (of >= 0)
+        usual = mask[: len(rows)] & ~corpus.special(model.tokenizer, ids)[: len(rows)] & (of >= 0)
         usual &= np.linalg.norm(captured[0], axis=-1) <= largest
         at = np.nonzero(usual)
         x = np.concatenate([array[at] for array in captured], axis=-1)

@@ -8,7 +8,7 @@ import pytest
 
 from sae_jax import errors
 from sae_jax.analysis import dump, language
-from sae_jax.data import activations
+from sae_jax.data import activations, corpus
 from sae_jax.lm import folder
 from sae_jax.store import reader, writer
 from sae_jax.text import base as text
@@ -28,7 +28,7 @@ def model(tmp_path_factory):
 
 
 def _write(model, where, batch_size=4, **knobs):
-    tokens = dump.corpus(model, TEXTS, 12, held_out=0.1)
+    tokens = corpus.cut(model, TEXTS.documents, 12, held_out=0.1)
     plan = dump.plan(model, TEXTS, tokens, SITES, **({"dtype": "float32"} | knobs))
     found = writer.Writer(where, plan, tokens.sequences)
     assert dump.write(model, tokens, found, batch_size)
@@ -51,9 +51,9 @@ def test_rows_are_the_activations_of_tokens_in_order(model, tmp_path):
 
 
 def test_sequences_of_like_lengths_are_read_together_each_once(model):
-    found = dump.corpus(model, TEXTS, 12, held_out=0.1).sequences
+    found = corpus.cut(model, TEXTS.documents, 12, held_out=0.1).sequences
     read, places = [], 0
-    for rows, ids, mask in dump.batches(found, range(3, len(found.ids)), 4):
+    for rows, ids, mask in corpus.batches(found, range(3, len(found.ids)), 4):
         assert ids.shape == mask.shape
         assert ids.shape[1] in (3, 6, 9, 12)
         assert ids.size <= 4 * 12
@@ -109,9 +109,9 @@ def test_a_dump_does_not_depend_on_how_it_was_interrupted(model, tmp_path):
 
 def test_a_length_the_model_cannot_read_is_refused(model):
     with pytest.raises(errors.UserError, match="sequences of 2 to 32 tokens"):
-        dump.corpus(model, TEXTS, 64)
+        corpus.cut(model, TEXTS.documents, 64)
     with pytest.raises(errors.UserError, match="4 documents leave nothing for"):
-        dump.corpus(model, text.Texts("one", ["", "", "", "the hen"]), 12, held_out=0.25)
+        corpus.cut(model, ["", "", "", "the hen"], 12, held_out=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_ablated_activations_have_the_losses_of_ablations(spliced):
 
 
 def test_sums_are_of_documents_and_do_not_depend_on_the_batch(spliced, monkeypatch):
-    monkeypatch.setattr(dump, "_WIDTHS", 1)
+    monkeypatch.setattr(corpus, "_WIDTHS", 1)
     small, large = (spliced[0](lambda x: 0.5 * x, batch_size=size) for size in (2, 7))
     assert len(small["tokens"]) == 40
     for name, total in small.items():
@@ -156,7 +156,7 @@ def test_sums_are_of_documents_and_do_not_depend_on_the_batch(spliced, monkeypat
 
 
 def test_what_is_predicted_at_the_first_token_does_not_count(spliced, model):
-    tokens = dump.corpus(model, TEXTS, 12, held_out=0.1).sequences
+    tokens = corpus.cut(model, TEXTS.documents, 12, held_out=0.1).sequences
     found = spliced[0](lambda x: x)
     assert found["tokens"].sum() == (tokens.lengths - 2).sum()
 
@@ -178,7 +178,7 @@ dump_test.go_on(Path(sys.argv[1]), Path(sys.argv[2]))
 def go_on(model_folder, where):
     """Writes what is missing of a store, slowly, in a process that will be killed."""
     model = folder.load(str(model_folder))
-    tokens = dump.corpus(model, TEXTS, 12, held_out=0.1)
+    tokens = corpus.cut(model, TEXTS.documents, 12, held_out=0.1)
     plan = dump.plan(model, TEXTS, tokens, SITES, "float32", shard_bytes=1000)
     found = writer.Writer(where, plan, tokens.sequences)
     print("begun", flush=True)
