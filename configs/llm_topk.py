@@ -13,7 +13,10 @@ import ml_collections
 from configs import base
 from sae_jax import sweep
 
-VARIANTS = ("", "relu", "batch_topk", "jumprelu", "matryoshka", "transcoder", "crosscoder", "debug")
+VARIANTS = (
+    *("", "relu", "batch_topk", "jumprelu", "matryoshka", "transcoder", "crosscoder", "stream"),
+    *("debug", "stream_debug"),
+)
 _K = 16
 _D_SAE = 1024
 
@@ -22,7 +25,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """Returns the config.
 
     `arg` is "" for TopK, "relu" with L1, "batch_topk", "jumprelu" with a wanted L0, "matryoshka",
-    "transcoder" of an MLP, "crosscoder" of two blocks, or "debug" for a few steps.
+    "transcoder" of an MLP, "crosscoder" of two blocks, "stream" for activations that are made while
+    they are trained on, and kept nowhere, or "debug" and "stream_debug" for a few steps.
     """
     if arg not in VARIANTS:
         raise ValueError(f'llm_topk has no variant "{arg}": it has {", ".join(VARIANTS[1:])}')
@@ -98,6 +102,22 @@ def _crosscoder(config: ml_collections.ConfigDict) -> None:
     config.optim.constraint = "none"
 
 
+def _stream(config: ml_collections.ConfigDict) -> None:
+    config.data = dict(
+        name="stream",
+        split="train",
+        recipe=config.data.recipe,
+        site=config.data.site,
+        buffer=2**16,
+    )
+
+
+def _stream_debug(config: ml_collections.ConfigDict) -> None:
+    _debug(config)
+    _stream(config)
+    config.data.buffer = 256
+
+
 def _debug(config: ml_collections.ConfigDict) -> None:
     config.update(num_steps=6, batch_size=64, log_every=2, checkpoint_every=4)
     config.data.update(store="stores/glassllm-debug", recipe="configs/dumps/glassllm.py:debug")
@@ -111,7 +131,9 @@ _VARIANTS = {
     "matryoshka": _matryoshka,
     "transcoder": _transcoder,
     "crosscoder": _crosscoder,
+    "stream": _stream,
     "debug": _debug,
+    "stream_debug": _stream_debug,
 }
 
 

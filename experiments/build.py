@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 import math
+from pathlib import Path
 import pkgutil
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,7 @@ import ml_collections
 import numpy as np
 
 from sae_jax import errors, losses, mesh
+from sae_jax.data import corpus
 from sae_jax.ops import corrupt, normalise, schedule
 from sae_jax.optim import constraints, optimizers, remedies, schedules
 from sae_jax.train import calibrate, evaluate, loop, step
@@ -66,7 +68,22 @@ def plain(config: ml_collections.ConfigDict) -> Group:
 def data(group: Group) -> Any:
     """Returns the data set that a group `dict(name, split, ...)` names."""
     name, kwargs = _split_name("data", group)
-    return _call("data", _module("data", "data", name).load, kwargs)
+    load = _module("data", "data", name).load
+    if name != "stream":
+        return _call("data", load, kwargs)
+    _refuse_missing("data", kwargs, ["recipe"])
+    model, tokens = reading(kwargs.pop("recipe"))
+    load = functools.partial(load, model=model, tokens=tokens)
+    return _call("data", load, kwargs, taken=("model", "tokens"))
+
+
+@functools.lru_cache(maxsize=1)
+def reading(path: str) -> tuple[Any, corpus.Corpus]:
+    """Returns the language model and the tokens that the recipe of a dump names."""
+    values = plain(recipe(path))
+    model, documents = language_model(values["lm"]), texts(values["text"]).documents
+    names = {"length": "length", "documents": "most", "held_out": "held_out", "seed": "seed"}
+    return model, corpus.cut(model, documents, **{to: values[name] for name, to in names.items()})
 
 
 def texts(group: Group) -> Any:
@@ -79,6 +96,19 @@ def language_model(group: Group) -> Any:
     """Returns the language model that a group `dict(name, **kwargs)` names."""
     name, kwargs = _split_name("lm", group)
     return _call("lm", _module("lm", "lm", name).load, kwargs)
+
+
+def recipe(path: str) -> ml_collections.ConfigDict:
+    """Returns the config that `path`, "configs/dumps/<name>.py" or with ":<variant>", names.
+
+    Raises:
+      UserError: there is no such file.
+    """
+    file, _, variant = path.partition(":")
+    if not Path(file).is_file():
+        raise errors.UserError(f"config.data.recipe={path}: there is no such file")
+    module: Any = importlib.import_module(".".join(Path(file).with_suffix("").parts))
+    return module.get_config(variant)
 
 
 def losses_by_name() -> dict[str, Callable[..., Any]]:

@@ -8,6 +8,7 @@ import ml_collections
 import numpy as np
 
 from experiments import build, checks
+from sae_jax.data import stream
 from sae_jax.train import feed, loop, step
 
 
@@ -26,6 +27,8 @@ def _data(task: loop.Task) -> list[str]:
     data, plan, spec = task.data, task.plan, task.data.spec
     size = _bytes(sum(array.nbytes for array in data.source.values()))
     where = f"{size} on {'each device' if data.resident else 'the host, read batch by batch'}"
+    if isinstance(data, stream.Stream):
+        where = f"made by the language model, {data.window(plan.batch_size):,} at a time"
     mesh = " x ".join(f"{axis} {size}" for axis, size in task.mesh.shape.items())
     epochs = plan.num_steps / max(1, data.length // plan.batch_size)
     lines = [
@@ -57,7 +60,8 @@ def _program(task: loop.Task) -> list[str]:
     )
     plan = task.plan
     source = feed.make(task.data, task.mesh, plan.batch_size, plan.seed, plan.log_every)
-    payload = source.payload(0, 1, 1)
+    # What a language model takes minutes to make is not made for its shape.
+    payload = source.like() if isinstance(source, feed.Refilled) else source.payload(0, 1, 1)
     state = loop.initialise(task, like)
     compiled = loop.program(task, source, like).lower(state, payload, 0, 1).compile()
     memory = compiled.memory_analysis()

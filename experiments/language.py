@@ -6,15 +6,16 @@ import jax
 import ml_collections
 import numpy as np
 
-from experiments import build, stores
+from experiments import build
 from sae_jax import errors, mesh as meshes, types
 from sae_jax.analysis import bootstrap, language
-from sae_jax.data import activations
+from sae_jax.data import activations, stream
 from sae_jax.lm import base as lm
 from sae_jax.store import reader
 from sae_jax.train import feed, loop, step
 
 PREFIX = "text"
+_SAMPLE = 10_000  # Tokens of a stream that tell a mean.
 
 
 def model(config: ml_collections.ConfigDict, data: activations.Activations) -> lm.LanguageModel:
@@ -23,7 +24,7 @@ def model(config: ml_collections.ConfigDict, data: activations.Activations) -> l
     Raises:
       UserError: its weights are not those that wrote the store.
     """
-    found = build.language_model(build.plain(stores.recipe(config.data.recipe))["lm"])
+    found = build.language_model(build.plain(build.recipe(config.data.recipe))["lm"])
     store = data.stores[0]
     if (wrote := store.plan.source.get("weights")) != found.fingerprint():
         raise errors.UserError(
@@ -47,6 +48,8 @@ def sums(
       sequences: how many are read, from the beginning of the first evaluation's split.
     """
     data = next((each.data for each in task.evaluations.values()), None)
+    if isinstance(data, stream.Stream):
+        return _of_stream(data, task, state, sequences)
     if not isinstance(data, activations.Activations) or not config.data.get("recipe"):
         return None
     store, targets = data.stores[0], data.target_sites or data.sites
@@ -63,6 +66,20 @@ def sums(
     chosen = range(int(first), int(min(last, first + sequences)))
     reconstruct = _reconstruct(task, state)
     return language.sums(model(config, data), reconstruct, site, store.sequences, chosen)
+
+
+def _of_stream(
+    data: stream.Stream, task: loop.Task, state: step.State, sequences: int
+) -> Mapping[str, np.ndarray] | None:
+    """Returns the same where activations lie nowhere; the mean is that of some thousand tokens."""
+    targets = data.target_sites or data.sites
+    if len(data.sites) > 1 or len(targets) > 1:
+        return None
+    some = data.rows(np.arange(min(_SAMPLE, data.length)))[targets[0]]
+    mean = some.mean(axis=0, dtype=np.float64).astype(np.float32)
+    site = language.Site(data.sites[0], targets[0], mean, data.largest[data.sites[0]])
+    chosen = range(min(sequences, len(data.sequences.ids)))
+    return language.sums(data.model, _reconstruct(task, state), site, data.sequences, chosen)
 
 
 def largest(store: reader.Store, site: str) -> float:

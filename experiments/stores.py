@@ -3,7 +3,6 @@
 from collections.abc import Callable
 import dataclasses
 import functools
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +28,8 @@ def write_missing(config: ml_collections.ConfigDict) -> None:
         return
     folder = Path(data["store"]).expanduser()
     if not (folder / plans.MANIFEST).is_file():
-        write(recipe(data["recipe"]), folder, jax.process_index(), jax.process_count())
+        write(build.recipe(data["recipe"]), folder, jax.process_index(), jax.process_count())
     multihost_utils.sync_global_devices("store")
-
-
-def recipe(path: str) -> ml_collections.ConfigDict:
-    """Returns the config that `path`, "configs/dumps/<name>.py" or with ":<variant>", names.
-
-    Raises:
-      UserError: there is no such file.
-    """
-    file, _, variant = path.partition(":")
-    if not Path(file).is_file():
-        raise errors.UserError(f"config.data.recipe={path}: there is no such file")
-    module: Any = importlib.import_module(".".join(Path(file).with_suffix("").parts))
-    return module.get_config(variant)
 
 
 def write(

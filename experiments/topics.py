@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments import build, stores
+from experiments import build
 from sae_jax import errors, types
 from sae_jax.analysis import probe, topics
 from sae_jax.data import activations
@@ -35,7 +35,7 @@ def results(
     data = task.data
     if not isinstance(data, activations.Activations) or not config.data.get("recipe"):
         raise errors.UserError("--topics needs a run on activations, with config.data.recipe")
-    label = build.texts(build.plain(stores.recipe(config.data.recipe))["text"]).label
+    label = build.texts(build.plain(build.recipe(config.data.recipe))["text"]).label
     if label is None:
         raise errors.UserError(f"the texts of {config.data.recipe} are of no classes")
     encode = encoders(task, state, data, "topics")

@@ -3,7 +3,7 @@
 import ml_collections
 import numpy as np
 
-from experiments import build, language, stores, topics
+from experiments import build, language, topics
 from sae_jax import errors
 from sae_jax.analysis import probe, topics as probes, words
 from sae_jax.data import activations
@@ -33,7 +33,7 @@ def results(
     data = task.data
     if not isinstance(data, activations.Activations) or data.stores[0].sequences is None:
         raise errors.UserError("--words needs a run on activations of a language model")
-    recipe = build.plain(stores.recipe(config.data.recipe))
+    recipe = build.plain(build.recipe(config.data.recipe))
     texts = build.texts(recipe["text"])
     if texts.words is None:
         texts = build.texts({"name": "brown"})

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments import build, run, stores, workdir
+from experiments import build, run, workdir
 from sae_jax import errors, mesh as meshes
 from sae_jax.data import activations
 from sae_jax.lm import base as lm
@@ -80,7 +80,7 @@ def load(folder: Path, split: str) -> Opened:
     for store in data.stores:
         if store.sequences is None:
             raise errors.UserError(f"the rows of {store.folder} are of no tokens")
-    model = build.language_model(build.plain(stores.recipe(group["recipe"]))["lm"])
+    model = build.language_model(build.plain(build.recipe(group["recipe"]))["lm"])
     known = {"model": model.name, "weights": model.fingerprint()}
     for store in data.stores:
         source = {name: store.plan.source.get(name) for name in known}

@@ -118,6 +118,11 @@ class LanguageModel(abc.ABC):
     def fingerprint(self) -> str:
         """Returns what tells these weights from others: a checksum of their bytes."""
 
+    def put(self, sharding: jax.sharding.Sharding) -> "LanguageModel":
+        """Returns the model with its parameters laid so; one that is not of JAX stays as it is."""
+        del sharding
+        return self
+
     @abc.abstractmethod
     def _run(
         self, ids: Ints, mask: Ints, capture: tuple[str, ...], edits: Edits, logits: bool

@@ -1,4 +1,4 @@
-"""Brings batches to the devices: a whole data set that fits, or a window of batches at a time."""
+"""Brings batches to the devices: a whole data set that fits, or a window of it at a time."""
 
 from concurrent import futures
 from typing import Any
@@ -8,7 +8,7 @@ from jax.sharding import Mesh, Sharding
 import numpy as np
 
 from sae_jax import mesh as meshes, types
-from sae_jax.data import base
+from sae_jax.data import base, stream
 
 PyTree = Any
 
@@ -112,11 +112,53 @@ class Streamed:
         return window
 
 
-Feed = Resident | Streamed
+class Refilled:
+    """Feeds activations that a language model makes: a window of them at a time, on every device.
+
+    Attributes:
+      window: steps that one window serves.
+    """
+
+    def __init__(self, data: stream.Stream, mesh: Mesh, batch_size: int, seed: int) -> None:
+        """Makes nothing yet."""
+        self._data, self._mesh = data.put(mesh), mesh
+        self._batch_size, self._seed = batch_size, seed
+        self._size = data.window(batch_size)
+        self.window = self._size // batch_size
+        self._number = -1
+        self._rows: PyTree = None
+
+    def payload(self, first: int, until: int, following: int) -> PyTree:
+        """Returns the window that the steps `first .. until - 1` lie in."""
+        del until, following
+        if first // self.window != self._number:
+            self._number, self._rows = first // self.window, None  # Room for one window is enough.
+            self._rows = self._data.filled(self._seed, self._number, self._batch_size, self._mesh)
+        return self._rows
+
+    def like(self) -> PyTree:
+        """Returns shapes, types and shardings of a payload."""
+        return self._data.like(self._batch_size, self._mesh)
+
+    def batch(self, payload: PyTree, first: jax.Array, step: jax.Array) -> types.Batch:
+        """Returns the batch of one step; runs inside the program."""
+        del first
+        index = base.order(self._seed, step, self._batch_size, self._size)
+        index = jax.lax.with_sharding_constraint(index, meshes.split_batch(self._mesh))
+        return self._data.decode({site: rows[index] for site, rows in payload.items()})
+
+    def close(self) -> None:
+        """Lets the window go."""
+        self._rows = None
+
+
+Feed = Resident | Streamed | Refilled
 
 
 def make(data: base.Dataset, mesh: Mesh, batch_size: int, seed: int, longest: int) -> Feed:
-    """Returns the feed that suits the size of the data; a dispatch has at most `longest` steps."""
+    """Returns the feed that suits the data; a dispatch has at most `longest` steps."""
+    if isinstance(data, stream.Stream):
+        return Refilled(data, mesh, batch_size, seed)
     if data.resident:
         return Resident(data, mesh, batch_size, seed)
     return Streamed(data, mesh, batch_size, seed, longest)

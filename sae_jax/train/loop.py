@@ -45,7 +45,7 @@ class Plan:
         periods = [self.log_every, self.eval_every, self.checkpoint_every]
         stops = [(now // period + 1) * period for period in periods if period]
         if window is not None:
-            stops.append(now + window)
+            stops.append((now // window + 1) * window)
         return min([*stops, self.num_steps])
 
     def due(self, every: int, now: int) -> bool:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ from configs.dumps import base as dumps
 from experiments import build, language, report, stores, topics, words
 from sae_jax import errors
 from sae_jax.text import base as text, brown
-from sae_jax.train import loop
+from sae_jax.train import checkpoint, loop, writer
 from tests.lm import tiny
 
 
@@ -38,7 +39,7 @@ def recipe(tmp_path_factory):
 def run(recipe, tmp_path_factory):
     """Config, task and first state of a run on it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stores, "recipe", lambda path: recipe)
+        patch.setattr(build, "recipe", lambda path: recipe)
         config = llm_topk.get_config("debug")
         config.data.store = str(tmp_path_factory.mktemp("store"))
         config.model.d_sae = 32
@@ -102,6 +103,38 @@ def test_words_are_probed_where_the_language_model_reads_them(run, monkeypatch):
     assert numbers["words: activations/probe_5"] > 0.9  # The token itself is the class.
     assert 0.4 <= numbers["words/probe_1"] <= 1
     assert "guessing 0.5" in report.table(numbers)
+
+
+def _trained(config, folder, stop=lambda: False):
+    task = build.task(config)
+    like = loop.template(task)
+    checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
+    state = checkpoints.restore(like)
+    state = loop.initialise(task, like) if state is None else state
+    try:
+        state, _ = loop.train(task, state, checkpoints, writer.Silent(), stop=stop)
+    finally:
+        checkpoints.close()
+    return task, state
+
+
+def test_a_stream_that_was_stopped_goes_on_to_the_same_bits(recipe, monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "recipe", lambda path: recipe)
+    build.reading.cache_clear()
+    config = llm_topk.get_config("stream_debug")
+    config.update(num_steps=23, batch_size=16, log_every=5, checkpoint_every=0)
+    config.data.buffer = 100  # Windows of six steps.
+    config.model.d_sae = 32
+    config.model.activation.k = 4
+    task, whole = _trained(config, tmp_path / "whole")
+    asked = iter([False, False, True])
+    with pytest.raises(loop.Preempted):
+        _trained(config, tmp_path / "cut", lambda: next(asked))
+    _, state = _trained(config, tmp_path / "cut")
+    jax.tree.map(np.testing.assert_array_equal, whole.params, state.params)
+    found = language.numbers(language.sums(config, task, state, sequences=10))
+    assert found["text/ce_zero"] > found["text/ce"]
+    build.reading.cache_clear()
 
 
 def test_a_run_on_something_else_is_not_spliced_and_not_probed(run):
