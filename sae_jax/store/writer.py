@@ -17,6 +17,7 @@ from sae_jax import errors, files
 from sae_jax.store import codec, mapped, plan as plans, sequences as token_sequences
 
 NORM, SUM, SQUARE, SPECIAL = "/norm", "/sum", "/square", "special"
+_ROWS = 256  # Of float64 that are summed at once: they fit a cache.
 EXCLUDED, STATISTICS = "excluded.npy", "statistics.safetensors"
 
 
@@ -184,18 +185,25 @@ def _of_site(
 ) -> dict[str, np.ndarray]:
     """Returns the tensors of one site: rows as they are kept, their norms and sums."""
     kept = {name: np.asarray(array) for name, array in _encode(x, dtype).items()}
-    x = codec.decode(kept[""], kept.get(codec.SCALE)).astype(np.float64)
-    if not np.isfinite(x).all():
-        row = int(np.argwhere(~np.isfinite(x))[0, 0])
+    count, width = kept[""].shape
+    norms, total, square = np.empty(count, np.float32), np.zeros(width), np.zeros(width)
+    scale = kept.get(codec.SCALE)
+    for first in range(0, count, _ROWS):
+        rows = slice(first, first + _ROWS)
+        block = codec.decode(kept[""][rows], None if scale is None else scale[rows])
+        block, usual = block.astype(np.float64), ~special[rows]
+        squares = block * block
+        norms[rows] = np.sqrt(squares.sum(axis=1))
+        total += block[usual].sum(axis=0)
+        square += squares[usual].sum(axis=0)
+    if not np.isfinite(norms).all():
+        row = int(np.argmin(np.isfinite(norms)))
         raise errors.DataError(
             f"shard {number}: row {row} of {site} is not finite as {dtype}: choose another dtype, "
             "or leave out what it is made of"
         )
-    square = x**2
     return {site + name: array for name, array in kept.items()} | {
-        site + NORM: np.sqrt(square.sum(axis=1)).astype(np.float32),
-        site + SUM: x[~special].sum(axis=0),
-        site + SQUARE: square[~special].sum(axis=0),
+        **{site + NORM: norms, site + SUM: total, site + SQUARE: square}
     }
 
 
