@@ -50,23 +50,6 @@ def test_rows_are_the_activations_of_tokens_in_order(model, tmp_path):
         np.testing.assert_array_equal(store.sequences.tokens(rows), ids[0])
 
 
-def test_sequences_of_like_lengths_are_read_together_each_once(model):
-    found = corpus.cut(model, TEXTS.documents, 12, held_out=0.1).sequences
-    read, places = [], 0
-    for rows, ids, mask in corpus.batches(found, range(3, len(found.ids)), 4):
-        assert ids.shape == mask.shape
-        assert ids.shape[1] in (3, 6, 9, 12)
-        assert ids.size <= 4 * 12
-        for row, got, there in zip(rows, ids, mask, strict=False):
-            length = found.lengths[row]
-            assert there.tolist() == [column < length for column in range(ids.shape[1])]
-            np.testing.assert_array_equal(got[:length], found.ids[row, :length])
-        read += rows.tolist()
-        places += ids.size
-    assert sorted(read) == list(range(3, len(found.ids)))
-    assert places < 12 * len(read)
-
-
 def test_first_tokens_are_special_and_documents_are_held_out_whole(model, tmp_path):
     tokens, store = _write(model, tmp_path)
     sequences = tokens.sequences
@@ -105,13 +88,6 @@ def test_a_dump_does_not_depend_on_how_it_was_interrupted(model, tmp_path):
         if path.is_file():
             there = tmp_path / "shared" / path.relative_to(tmp_path / "whole")
             assert there.read_bytes() == path.read_bytes(), path.name
-
-
-def test_a_length_the_model_cannot_read_is_refused(model):
-    with pytest.raises(errors.UserError, match="sequences of 2 to 32 tokens"):
-        corpus.cut(model, TEXTS.documents, 64)
-    with pytest.raises(errors.UserError, match="4 documents leave nothing for"):
-        corpus.cut(model, ["", "", "", "the hen"], 12, held_out=0.25)
 
 
 @pytest.fixture(scope="module")
