@@ -9,6 +9,8 @@ Latents are walked through one by one, `k` times a whole batch: at each, rows ar
 to in place, where one operation for all would first write `[batch, k, d_in]` into memory.
 """
 
+import functools
+
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -17,6 +19,7 @@ from jaxtyping import Array, Float, Int
 from sae_jax import types
 
 _DENSE_FOR_ONE = 32  # So many latents of a dense code cost what one of a sparse code does.
+_AT_ONCE = 256  # Rows that are added to a matrix at once: what a core's cache holds.
 
 
 def pays(k: int, d_sae: int) -> bool:
@@ -210,9 +213,42 @@ def _products(g: Array, indices: Array, rows: Array) -> Array:
 
 def _scatter(values: Array, indices: Array, x: Array, count: int) -> Array:
     """Returns `[count, d]`, whose row i is the sum of `values[b, j] x[b]` where `indices` has i."""
+    by = {"cpu": _scatter_by_latent, "default": _scatter_by_slot}
+    return lax.platform_dependent(
+        values, indices, x, **{name: functools.partial(of, count=count) for name, of in by.items()}
+    )
 
+
+def _scatter_by_slot(values: Array, indices: Array, x: Array, count: int) -> Array:
     def add(total: Array, latent: tuple[Array, Array]) -> tuple[Array, None]:
         value, index = latent
         return total.at[index].add(value[:, None] * x), None
 
     return lax.scan(add, jnp.zeros((count, x.shape[1]), x.dtype), (values.T, indices.T))[0]
+
+
+def _scatter_by_latent(values: Array, indices: Array, x: Array, count: int) -> Array:
+    """Returns the same, adding to one row after the other, so that it is in a core's cache.
+
+    Latent and place of an entry are sorted as one number of 32 bits, eight times as fast as a pair;
+    where they need more, some entries are sorted after the others.
+    """
+    room = 32 - max(count - 1, 1).bit_length()
+    entries = values.size + -values.size % _AT_ONCE
+    size = min(entries, 2**room)
+    entries += -entries % size
+    padding = (0, entries - values.size)
+    key = jnp.pad(indices.reshape(-1), padding).astype(jnp.uint32) << room
+    key = lax.sort(key.reshape(-1, size) | lax.iota(jnp.uint32, size)[None])
+    latent = (key >> room).astype(jnp.int32)
+    first = lax.iota(jnp.int32, entries // size)[:, None] * size
+    entry = first + (key & (2**room - 1)).astype(jnp.int32)
+    value = jnp.pad(values.reshape(-1), padding)[entry]
+    row = jnp.minimum(entry // values.shape[1], len(x) - 1)  # Padding adds 0 of the last.
+
+    def add(total: Array, some: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        latent, value, row = some
+        return total.at[latent].add(value[:, None] * x[row], indices_are_sorted=True), None
+
+    blocks = [each.reshape(-1, _AT_ONCE) for each in (latent, value, row)]
+    return lax.scan(add, jnp.zeros((count, x.shape[1]), x.dtype), blocks)[0]
