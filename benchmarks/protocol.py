@@ -64,9 +64,8 @@ class Rounds:
     """The side of the process that trains: rounds of steps, one for each line of its input."""
 
     def __init__(self) -> None:
-        """Keeps the output for answers: what a package prints goes where its errors go."""
-        self._answers = os.fdopen(os.dup(1), "w")
-        os.dup2(2, 1)
+        """Opens the way for answers, which is not the output: packages print there."""
+        self._answers = os.fdopen(int(sys.argv[2]), "w")
 
     def ready(self, **facts: Any) -> None:
         """Says that training may begin; `facts` are versions and whatever else is to be told."""
@@ -112,21 +111,25 @@ class Trainer:
     """
 
     def __init__(self, name: str, module: str, job: Job, python: str = sys.executable) -> None:
-        """Starts `python -m <module> <job>`; returns at once."""
+        """Starts `python -m <module> <job> <descriptor for answers>`; returns at once."""
         self.name = name
         self.facts: dict[str, Any] = {}
         self._folder = tempfile.TemporaryDirectory()
-        self._errors = Path(self._folder.name) / "stderr"
-        with self._errors.open("w") as errors:
+        self._said = Path(self._folder.name) / "said"
+        answers, descriptor = os.pipe()
+        self._answers = os.fdopen(answers)
+        with self._said.open("w") as said:
             self._process = subprocess.Popen(
-                [python, "-m", module, json.dumps(dataclasses.asdict(job))],
+                [python, "-m", module, json.dumps(dataclasses.asdict(job)), str(descriptor)],
                 cwd=_ROOT,
                 env={**_ENVIRONMENT, **os.environ},
+                pass_fds=(descriptor,),
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
+                stdout=said,
+                stderr=said,
                 text=True,
             )
+        os.close(descriptor)
 
     def ready(self, limit: float | None = None) -> "Trainer":
         """Waits until it can train, and returns itself; `limit` as in `run`."""
@@ -155,6 +158,7 @@ class Trainer:
         self._process.wait()
         with contextlib.suppress(BrokenPipeError):  # What it was told last it did not read.
             self._process.__exit__(None, None, None)
+        self._answers.close()
         self._folder.cleanup()
 
     def __enter__(self) -> "Trainer":
@@ -166,15 +170,14 @@ class Trainer:
         self.close()
 
     def _answer(self, limit: float | None) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        while limit is not None and not select.select([self._process.stdout], [], [], _LOOK)[0]:
+        while limit is not None and not select.select([self._answers], [], [], _LOOK)[0]:
             if _memory("VmRSS", self._process.pid) > limit:
                 raise TooLarge(self.name)
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         if line:
             return json.loads(line)
         status = self._process.wait()
-        said = self._errors.read_text(errors="replace").strip()
+        said = self._said.read_text(errors="replace").strip()
         raise RuntimeError(f"{self.name} ended with status {status}:\n{said[-2000:]}")
 
 

@@ -77,7 +77,9 @@ def machine() -> str:
     model = found[0] if found else "an unknown processor"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores of {model}, {platform.machine()}, {memory / 1e9:.0f} GB"
+    return (
+        f"{cores} core{'s' * (cores > 1)} of {model}, {platform.machine()}, {memory / 1e9:.0f} GB"
+    )
 
 
 def device(found: Any) -> str:

@@ -1,7 +1,9 @@
 """What all peers share: threads, examples, and latents that are dead from the start."""
 
 from collections.abc import Callable
+from importlib import metadata
 import itertools
+from typing import Any
 
 import torch
 
@@ -20,6 +22,11 @@ def examples(job: protocol.Job) -> Callable[[], torch.Tensor]:
     made = torch.randn(_BATCHES, job.batch, job.d_in, generator=torch.Generator().manual_seed(0))
     batches = itertools.cycle(made)
     return lambda: next(batches)
+
+
+def facts(package: str) -> dict[str, Any]:
+    """Returns what is told of a package: its version and torch's."""
+    return {"versions": {package: metadata.version(package), "torch": torch.__version__}}
 
 
 def silence(bias: torch.Tensor, counts: torch.Tensor, job: protocol.Job) -> None:

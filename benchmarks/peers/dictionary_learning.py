@@ -2,10 +2,10 @@
 
 Their defaults: AuxK of weight 1/32 (TopK, BatchTopK), the gradient's norm clipped at 1, gradients
 along decoder rows taken out and rows scaled to norm 1, Adam. Standard resamples dead latents when
-it is told to, which is not so by default. In bfloat16 it is `autocast_dtype`.
+it is told to, which is not so by default. On the CPU it computes in float32 whatever the dtype:
+`autocast_dtype` is for CUDA alone.
 """
 
-from importlib import metadata
 from typing import Any
 
 from dictionary_learning.trainers import (
@@ -15,7 +15,6 @@ from dictionary_learning.trainers import (
     top_k,
 )
 from dictionary_learning.training import trainSAE
-import torch
 
 from benchmarks import protocol
 from benchmarks.peers import common
@@ -48,13 +47,12 @@ def main() -> None:
         named["k"] = job.k
     if job.variant == "jumprelu":
         named["target_l0"] = float(job.k)
-    rounds.ready(versions={"dictionary_learning": metadata.version("dictionary-learning")})
+    rounds.ready(**common.facts("dictionary-learning"))
     trainSAE(
         rounds.batches(take),
         [dict(trainer=trainer, **sizes, **named)],
         steps=_STEPS,
         device="cpu",
-        autocast_dtype=getattr(torch, job.dtype),
     )
 
 

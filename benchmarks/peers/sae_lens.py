@@ -5,7 +5,6 @@ norm clipped at 1, Adam. Decoder rows are free: latents are compared by what the
 stands for unit norms. In bfloat16 it is `autocast`.
 """
 
-from importlib import metadata
 from typing import Any
 
 from sae_lens import (
@@ -22,6 +21,7 @@ from sae_lens.training.sae_trainer import SAETrainer
 from benchmarks import protocol
 from benchmarks.peers import common
 
+_LEARNING_RATE = 3e-4  # Their default, and its end, which their runner for language models sets.
 _STEPS = 100_000  # Of a run that the benchmark sees the beginning of.
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     )
     if job.dead_latents:
         common.silence(trainer.sae.b_enc, trainer.n_forward_passes_since_fired, job)
-    rounds.ready(versions={"sae-lens": metadata.version("sae-lens")})
+    rounds.ready(**common.facts("sae-lens"))
     trainer.fit()
 
 
@@ -58,6 +58,8 @@ def _config(job: protocol.Job) -> Any:
         train_batch_size_samples=job.batch,
         device="cpu",
         autocast=job.dtype == "bfloat16",
+        lr=_LEARNING_RATE,
+        lr_end=_LEARNING_RATE / 10,
         logger=LoggingConfig(log_to_wandb=False),
     )
 
