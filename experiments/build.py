@@ -22,6 +22,7 @@ import numpy as np
 
 from sae_jax import errors, losses, mesh
 from sae_jax.data import corpus
+from sae_jax.models import sae
 from sae_jax.ops import corrupt, normalise, schedule
 from sae_jax.optim import constraints, optimizers, remedies, schedules
 from sae_jax.train import calibrate, evaluate, loop, step
@@ -43,7 +44,7 @@ def task(config: ml_collections.ConfigDict) -> loop.Task:
     train_data = data(values["data"])
     spec = train_data.spec
     _check_targets(values["normaliser"], values["remedy"], spec)
-    model = _model(values["model"], spec, values["num_steps"])
+    model = _on(grid, _model(values["model"], spec, values["num_steps"]))
     _check_terms(values["loss"], model)
     plan = _call("config", loop.Plan, {name: values[name] for name in _fields(loop.Plan)})
     return loop.Task(
@@ -230,6 +231,11 @@ def _remedy(group: Group, optim: Group) -> remedies.Remedy | None:
         _refuse_unknown("remedy", kwargs, [])
         return None
     of = _pick("remedy", {**_functions(remedies), "none": None}, name)
+    if optim["name"] == "adafactor":
+        raise errors.UserError(
+            f"config.remedy: {name} makes latents anew, and adafactor cannot forget single ones: "
+            'set config.optim.name="adam", with moments="int8" where memory is short'
+        )
     if optim.get("average") or optim["name"] == "schedule_free_adam":
         raise errors.UserError(
             f"config.remedy: {name} makes latents anew, and an average of parameters would mix "
@@ -278,6 +284,19 @@ def _model(group: Group, spec: Any, num_steps: int) -> Any:
     known = dict(d_in=spec.d_in, d_out=spec.d_out, grid=spec.grid)
     given = {key: value for key, value in known.items() if key in fields}
     return _call("model", functools.partial(model, **given), kwargs, taken=tuple(given))
+
+
+def _on(grid: Any, model: Any) -> Any:
+    """Returns the model with all its latents encoded at once where devices have parts of them."""
+    shards = grid.shape["dictionary"]
+    if shards == 1 or not isinstance(model, sae.SparseAutoencoder):
+        return model
+    if model.blocks > 1:
+        raise errors.UserError(
+            f"config.model.blocks={model.blocks}: latents that are split over config.mesh."
+            f"dictionary={shards} are not encoded in blocks besides: set one of them to 1"
+        )
+    return model.clone(blocks=1)
 
 
 def _activation(group: Group, num_steps: int) -> Any:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
-from sae_jax.ops import geometry, select, sparse
+from sae_jax.ops import blocked, geometry, select, sparse
 
 _MOST = 20.0  # Of a pre-activation that exp is taken of.
 
@@ -98,8 +98,15 @@ def _of_dead(
     pre: Array | types.Pre, dead: Array, k: int, relu: bool, w_dec: Array
 ) -> Float[Array, "batch d"]:
     """Returns `sum_j a_j d_j` over the k largest pre-activations of dead latents."""
-    score = jnp.where(dead[None], lax.stop_gradient(sparse.all_of(pre)), -jnp.inf)
     act = jax.nn.relu if relu else lambda x: x
+    if blocked.of(pre):
+
+        def of_dead(found: Array, latents: Array) -> Array:
+            return jnp.where(dead[latents][None], found, -jnp.inf)
+
+        values, indices = blocked.top_k(pre, k, of_dead)
+        return sparse.decode(act(values) * dead[indices], indices, w_dec)
+    score = jnp.where(dead[None], lax.stop_gradient(sparse.all_of(pre)), -jnp.inf)
     if sparse.pays(k, len(dead)):
         indices = lax.top_k(score, k)[1]
         chosen = act(sparse.take(pre, indices)) * dead[indices]

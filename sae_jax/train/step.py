@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.models import base
 from sae_jax.ops import corrupt, normalise, scale as scales, schedule
 from sae_jax.optim import averages, remedies
@@ -200,11 +200,13 @@ def _loss(
     output, stats = base.forward(method.model, params, stats, batch.x, context)
     mask = types.mask(batch)
     bound = base.bind(method.model, params, stats, context)
-    terms = {
-        name: (base.supply(term.of, bound)(params, batch, output, context) * mask).sum()
-        / mask.sum()
-        for name, term in method.terms.items()
-    }
+    terms = {}
+    for name, term in method.terms.items():
+        try:
+            values = base.supply(term.of, bound)(params, batch, output, context)
+        except errors.NotAtOnceError as error:
+            raise errors.UserError(f"config.loss.{name}: {error}") from error
+        terms[name] = (values * mask).sum() / mask.sum()
     loss = jnp.asarray(0.0)
     for name, term in method.terms.items():
         loss = loss + schedule.value(term.weight, context.step) * terms[name]
