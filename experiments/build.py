@@ -4,7 +4,7 @@ A group of the config names a component, `name`, and holds the component's keywo
 nothing else. It is found by the name of its file, or of its function: nothing is registered.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import difflib
 import functools
@@ -46,9 +46,11 @@ def task(config: ml_collections.ConfigDict) -> loop.Task:
     _check_targets(values["normaliser"], values["remedy"], spec)
     model = _on(grid, _model(values["model"], spec, values["num_steps"]))
     _check_terms(values["loss"], model)
+    latent_axes = _module("model", "models", values["model"]["name"]).LATENT_AXES
+    whole = grid.shape["dictionary"] == 1  # Of the latents, no device has a part only.
     plan = _call("config", loop.Plan, {name: values[name] for name in _fields(loop.Plan)})
     return loop.Task(
-        method=_method(values, model, spec.grid),
+        method=_method(values, model, spec.grid, latent_axes if whole else {}),
         data=train_data,
         evaluations={
             name: _evaluation(f"evals.{name}", group, values["data"])
@@ -56,7 +58,7 @@ def task(config: ml_collections.ConfigDict) -> loop.Task:
         },
         plan=plan,
         mesh=grid,
-        latent_axes=_module("model", "models", values["model"]["name"]).LATENT_AXES,
+        latent_axes=latent_axes,
         calibration=_calibration(values["calibration"], values["data"]),
     )
 
@@ -192,7 +194,9 @@ def _check_terms(terms: Group, model: Any) -> None:
                 )
 
 
-def _method(values: Group, model: Any, grid: tuple[int, ...] | None) -> step.Method:
+def _method(
+    values: Group, model: Any, grid: tuple[int, ...] | None, latent_axes: Mapping[str, int]
+) -> step.Method:
     num_steps = values["num_steps"]
     name, kwargs = _split_name("optim", values["optim"])
     _refuse_missing("optim", kwargs, ["learning_rate"])
@@ -221,6 +225,7 @@ def _method(values: Group, model: Any, grid: tuple[int, ...] | None) -> step.Met
         corruption=_corruption("corruption", values["corruption"], grid),
         remedy=_remedy(values["remedy"], values["optim"]),
         parts=values["parts"],
+        latent_axes=latent_axes,
     )
 
 

@@ -12,10 +12,12 @@ Latents that are split over devices would be brought together block by block: se
 """
 
 from collections.abc import Callable
+from typing import Any
 
+import jax
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from sae_jax import types
 from sae_jax.ops import sparse
@@ -83,6 +85,66 @@ def _largest(compared: Array, k: int, *others: Array) -> tuple[Array, Array, Arr
     largest, places = lax.top_k(compared, k)
     values, indices = (jnp.take_along_axis(other, places, axis=1) for other in others)
     return largest, values, indices
+
+
+def decoded_where(
+    needed: Bool[Array, ""],
+    pre: types.Pre,
+    k: int,
+    among: Bool[Array, " d_sae"],
+    act: Callable[[Array], Array],
+    w_dec: Float[Array, "d_sae d"],
+) -> Float[Array, "batch d"]:
+    """Returns `sum_j act(a_j) d_j` over the k largest pre-activations a_j of some latents.
+
+    Autodiff of a `lax.cond` would have it return copies of both weights; here only what was chosen
+    is kept for the backward pass.
+
+    Args:
+      needed: if False nothing is computed, and there are zeros.
+      pre: without its dense form.
+      k: how many, fewer where there are not so many latents among them.
+      among: which latents.
+      act: what is done to a pre-activation.
+      w_dec: the decoder's rows.
+    """
+
+    def decoded(values: Array, indices: Array, among: Array, weights: tuple) -> Array:
+        *encoder, w_dec = weights
+        values = act(sparse.known(values, indices, *encoder))
+        return sparse.decode(values * among[indices], indices, w_dec)
+
+    @jax.custom_vjp
+    def run(needed: Array, among: Array, *weights: Array) -> Array:
+        return forward(needed, among, *weights)[0]
+
+    def forward(needed: Array, among: Array, *weights: Array) -> tuple[Array, tuple]:
+        def score(found: Array, latents: Array) -> Array:
+            return jnp.where(among[latents][None], found, -jnp.inf)
+
+        def chosen() -> tuple[Array, Array, Array]:
+            values, indices = top_k(types.Pre(None, *weights[:-1], pre.blocks), k, score)
+            return decoded(values, indices, among, weights), values, indices
+
+        shapes = jax.eval_shape(chosen)
+        found, values, indices = lax.cond(needed, chosen, lambda: _zeros(shapes))
+        return found, (needed, among, values, indices, weights)
+
+    def backward(residuals: tuple, g: Array) -> tuple:
+        needed, among, values, indices, weights = residuals
+
+        def slopes() -> tuple:
+            pull = jax.vjp(lambda *weights: decoded(values, indices, among, weights), *weights)[1]
+            return pull(g)
+
+        return None, None, *lax.cond(needed, slopes, lambda: _zeros(weights))
+
+    run.defvjp(forward, backward)
+    return run(needed, among, pre.x, pre.centre, pre.w_enc, pre.b_enc, w_dec)
+
+
+def _zeros(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
 
 
 def of(pre: Array | types.Pre) -> bool:

@@ -110,7 +110,8 @@ def scale_by_adam(b1: float, b2: float, eps: float, kind: Kind) -> optax.Gradien
             m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
             move = m / corrections[0] / (jnp.sqrt(v / corrections[1]) + eps)
             if scaled:
-                largest = jnp.abs(g).max(axis=_within(g), keepdims=True)
+                within = tuple(axis for axis, n in enumerate(mu_scale.shape) if n == 1)
+                largest = jnp.abs(g).max(axis=within, keepdims=True)
                 mu_scale = b1 * mu_scale + (1 - b1) * largest
                 nu_scale = b2 * nu_scale + (1 - b2) * largest**2
                 chance = _chance(g.shape, count)
@@ -138,14 +139,10 @@ def _has_scale(kind: Kind, param: Array) -> bool:
     return kind == "int8" and param.ndim > 1
 
 
-def _within(param: Array) -> tuple[int, ...]:
-    """Returns the axes along which numbers share a scale: all but the longest."""
-    longest = max(range(param.ndim), key=lambda axis: param.shape[axis])
-    return tuple(axis for axis in range(param.ndim) if axis != longest)
-
-
 def _scale_shape(param: Array) -> tuple[int, ...]:
-    return tuple(1 if axis in _within(param) else n for axis, n in enumerate(param.shape))
+    """Returns the shape of scales, one for each number of the longest axis."""
+    longest = max(range(param.ndim), key=lambda axis: param.shape[axis])
+    return tuple(n if axis == longest else 1 for axis, n in enumerate(param.shape))
 
 
 def _share(x: Array, scale: Array) -> Array:

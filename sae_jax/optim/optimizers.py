@@ -12,7 +12,7 @@ import optax
 from optax import contrib
 
 from sae_jax.ops import schedule
-from sae_jax.optim import averages, moments as few_bits
+from sae_jax.optim import averages, blocks, moments as few_bits
 
 _FREE = optax.identity()
 
@@ -28,7 +28,7 @@ def adam(
     clip_norm: float = 0.0,
     average: float = 0.0,
     constraint: optax.GradientTransformation = _FREE,
-) -> optax.GradientTransformation:
+) -> blocks.Separable:
     """Adam (Kingma & Ba 2015); with `weight_decay` AdamW (Loshchilov & Hutter 2019).
 
     Both moments are kept as `moments` says: for each number of a parameter 8, 4 or 2 bytes
@@ -44,7 +44,7 @@ def adam(
         step = optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
     else:
         step = optax.adam(learning_rate, b1=b1, b2=b2, eps=eps)
-    return _chain(clip_norm, step, constraint, average)
+    return _separable(clip_norm, step, constraint, average)
 
 
 def adafactor(
@@ -86,10 +86,10 @@ def sgd(
     clip_norm: float = 0.0,
     average: float = 0.0,
     constraint: optax.GradientTransformation = _FREE,
-) -> optax.GradientTransformation:
+) -> blocks.Separable:
     """Gradient descent, with heavy-ball or Nesterov momentum."""
     step = optax.sgd(learning_rate, momentum=momentum or None, nesterov=nesterov)
-    return _chain(clip_norm, step, constraint, average)
+    return _separable(clip_norm, step, constraint, average)
 
 
 def signum(
@@ -99,10 +99,10 @@ def signum(
     clip_norm: float = 0.0,
     average: float = 0.0,
     constraint: optax.GradientTransformation = _FREE,
-) -> optax.GradientTransformation:
+) -> blocks.Separable:
     """The sign of the momentum alone (Bernstein et al. 2018, arXiv 1802.04434)."""
     step = optax.chain(optax.trace(momentum), optax.sign_sgd(learning_rate))
-    return _chain(clip_norm, step, constraint, average)
+    return _separable(clip_norm, step, constraint, average)
 
 
 def muon(
@@ -147,6 +147,18 @@ def _chain(
     constraint: optax.GradientTransformation,
     average: float,
 ) -> optax.GradientTransformation:
+    links = [step, constraint, *([averages.average(average)] if average else [])]
     clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
-    links = [clip, step, constraint]
-    return optax.chain(*links, averages.average(average)) if average else optax.chain(*links)
+    return optax.chain(clip, *links)
+
+
+def _separable(
+    clip_norm: float,
+    step: optax.GradientTransformation,
+    constraint: optax.GradientTransformation,
+    average: float,
+) -> blocks.Separable:
+    """Returns a chain whose step moves each number by what is known of it alone."""
+    whole = _chain(clip_norm, step, constraint, average)
+    each = _chain(0.0, step, constraint, average)
+    return blocks.Separable(whole.init, whole.update, each.update, clip_norm)
