@@ -62,6 +62,8 @@ def shardings(mesh: Mesh, tree: PyTree, latent_axes: Mapping[str, int]) -> PyTre
         if axis is None or leaf.ndim <= axis:
             return replicated(mesh)
         shards = mesh.shape["dictionary"]
+        if leaf.shape[axis] % shards and any(_named(entry) == "opt_state" for entry in path):
+            return replicated(mesh)  # A moment in another shape: a scale, or a sum of squares.
         if leaf.shape[axis] % shards:
             raise errors.UserError(
                 f"{leaf.shape[axis]} latents cannot be split over mesh.dictionary={shards}: "
@@ -74,8 +76,9 @@ def shardings(mesh: Mesh, tree: PyTree, latent_axes: Mapping[str, int]) -> PyTre
 
 def _last_name(path: tuple[Any, ...]) -> str:
     """Returns the last dict key or attribute on a path; "" if there is none."""
-    for entry in reversed(path):
-        name = getattr(entry, "key", getattr(entry, "name", None))
-        if isinstance(name, str):
-            return name
-    return ""
+    names = (_named(entry) for entry in reversed(path))
+    return next((name for name in names if isinstance(name, str)), "")
+
+
+def _named(entry: Any) -> Any:
+    return getattr(entry, "key", getattr(entry, "name", None))

@@ -60,14 +60,22 @@ class TopK(nn.Module):
         self, pre: Float[Array, "batch d_sae"], context: types.Context
     ) -> Int[Array, "batch k"] | None:
         """Returns which are the k largest of each row, or None where the dense form is better."""
-        if callable(self.k) or self.form == "dense":
-            return None
         d_sae = pre.shape[-1]
-        self._refuse_more_than(d_sae)
-        k = min(max(round(self.k if context.train else self.alpha * self.k), 1), d_sae)
-        if self.form == "auto" and not sparse.pays(k, d_sae):
+        k = self.number(d_sae, context.train)
+        if k is None or (self.form == "auto" and not sparse.pays(k, d_sae)):
             return None
         return topk.top_k(self.score(pre), k)[1]
+
+    def number(self, d_sae: int, train: bool) -> int | None:
+        """Returns how many latents are kept, or None where that changes or the form is dense.
+
+        An activation with this method keeps those of the largest `score`, each with its `value`,
+        and they can be found a block of latents at a time.
+        """
+        if callable(self.k) or self.form == "dense":
+            return None
+        self._refuse_more_than(d_sae)
+        return min(max(round(self.k if train else self.alpha * self.k), 1), d_sae)
 
     def score(self, pre: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_sae"]:
         """Returns what is compared."""

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import geometry, select, sparse
+from sae_jax.ops import blocked, geometry, select, sparse
 
 
 def multi_topk(
@@ -35,13 +35,15 @@ def multi_topk(
     w_dec, pre = geometry.decoder_rows(params, output), output.pre
     k = min(k, w_dec.shape[0])
     act = jax.nn.relu if relu else lambda x: x
-    everything, compared = sparse.all_of(pre), sparse.compared(output)
-    if sparse.pays(k, w_dec.shape[0]):
-        indices = lax.top_k(lax.stop_gradient(compared), k)[1]
+    if blocked.of(pre):
+        values, indices = blocked.top_k(pre, k, blocked.times(output.extras.get("compared")))
+        x_hat = sparse.decode(act(values), indices, w_dec)
+    elif sparse.pays(k, w_dec.shape[0]):
+        indices = lax.top_k(lax.stop_gradient(sparse.compared(output)), k)[1]
         x_hat = sparse.decode(act(sparse.take(pre, indices)), indices, w_dec)
     else:
-        kept = select.largest(compared, jnp.asarray(k, jnp.int32), axis=1)
-        x_hat = jnp.where(kept, act(everything), 0.0) @ w_dec
+        kept = select.largest(sparse.compared(output), jnp.asarray(k, jnp.int32), axis=1)
+        x_hat = jnp.where(kept, act(sparse.all_of(pre)), 0.0) @ w_dec
     return ((batch.target - x_hat - params["b_dec"][None]) ** 2).sum(axis=-1)
 
 

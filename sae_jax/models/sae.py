@@ -49,6 +49,9 @@ class SparseAutoencoder(nn.Module):
       bias: how `b_dec` starts: "zeros", or the "mean" or geometric "median" of the examples that
         `init` sees.
       rescale: whether the activation sees pre-activations times the norms of their decoder rows.
+      blocks: of latents, encoded one after the other in a training step, so that there are never
+        all pre-activations of a batch in memory; 1: all at once; 0: as many as there must be when
+        they exceed a gigabyte and the activation is a topk or abs_topk of fixed k.
     """
 
     d_in: int
@@ -63,10 +66,12 @@ class SparseAutoencoder(nn.Module):
     match_norm: bool = False
     bias: layers.Centre = "zeros"
     rescale: bool = False
+    blocks: int = 0
 
     def __post_init__(self) -> None:
         """Refuses sizes that cannot be, words that name no choice, and a norm without a match."""
         layers.check_sizes(d_sae=self.d_sae)
+        layers.check_blocks(self.blocks, self.activation, self.d_sae)
         layers.check_choice("output", self.output, ("identity", "relu", "sigmoid"))
         layers.check_choice("weights", self.weights, ("directions", "examples", "uniform"))
         layers.check_choice("bias", self.bias, get_args(layers.Centre))
@@ -91,7 +96,9 @@ class SparseAutoencoder(nn.Module):
         if not self.tied:
             w_enc = self.param("w_enc", self._encoder, x, centre, b_dec, w_dec, context)
         norms = geometry.norms(w_dec)[:, 0] if self.rescale else None
-        codes, known = layers.encode(self.activation, x, centre, w_enc, b_enc, context, norms)
+        codes, known = layers.encode(
+            self.activation, x, centre, w_enc, b_enc, context, norms, self.blocks
+        )
         logits = sparse.product(codes, w_dec) + b_dec[None]
         extras = {"logits": logits} if self.output == "sigmoid" else {}
         if norms is not None:

@@ -16,7 +16,7 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sae_jax import types
+from sae_jax import errors, types
 
 _DENSE_FOR_ONE = 32  # So many latents of a dense code cost what one of a sparse code does.
 _AT_ONCE = 256  # Rows that are added to a matrix at once: what a core's cache holds.
@@ -41,8 +41,19 @@ def dense(codes: Array | types.Codes) -> Float[Array, "batch d_sae"]:
 
 
 def all_of(pre: Array | types.Pre) -> Float[Array, "batch d_sae"]:
-    """Returns pre-activations as an array, with the gradient of the matrix product."""
-    return pre.dense if isinstance(pre, types.Pre) else pre
+    """Returns pre-activations as an array, with the gradient of the matrix product.
+
+    Raises:
+      NotAtOnceError: latents are encoded in blocks, so that there is no such array.
+    """
+    if not isinstance(pre, types.Pre):
+        return pre
+    if pre.dense is None:
+        raise errors.NotAtOnceError(
+            f"it needs all pre-activations at once, and latents are encoded in {pre.blocks} blocks:"
+            " set config.model.blocks=1, or leave it out"
+        )
+    return pre.dense
 
 
 def compared(output: types.Output) -> Float[Array, "batch d_sae"]:
@@ -167,7 +178,7 @@ def take(pre: Array | types.Pre, indices: Int[Array, "batch k"]) -> Float[Array,
     """Returns the pre-activations at `indices`, whose gradient reaches only their own weights."""
     if not isinstance(pre, types.Pre):
         return jnp.take_along_axis(pre, indices, axis=1)
-    values = jnp.take_along_axis(lax.stop_gradient(pre.dense), indices, axis=1)
+    values = jnp.take_along_axis(lax.stop_gradient(all_of(pre)), indices, axis=1)
     return known(values, indices, pre.x, pre.centre, pre.w_enc, pre.b_enc)
 
 

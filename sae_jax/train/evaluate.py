@@ -96,6 +96,22 @@ class Evaluator:
             sums = self._programs[name](state, placed, row, mask, reference, prepared)
             yield jax.tree.map(lambda total: np.asarray(total, np.float64), sums)
 
+    def lowered(self, evaluation: Evaluation, state: step.State) -> Any:
+        """Returns the program of an evaluation, lowered, for a state at rest.
+
+        Metrics that prepare something are left out: that can take long.
+        """
+        metrics = {name: m for name, m in evaluation.metrics.items() if m.prepare is None}
+        index, mask = next(base.batches(evaluation.data.length, evaluation.batch_size))
+        split = meshes.split_batch(self._mesh)
+        placed, row, mask = (
+            jax.tree.map(functools.partial(feed.put, sharding=split), part)
+            for part in (evaluation.data.rows(index), index, mask)
+        )
+        reference = np.zeros(evaluation.data.spec.d_out, np.float32)
+        program: Any = self._program(dataclasses.replace(evaluation, metrics=metrics))
+        return program.lower(state, placed, row, mask, reference, {})
+
     def all_totals(
         self, evaluations: Mapping[str, Evaluation], state: step.State
     ) -> dict[str, Totals]:
