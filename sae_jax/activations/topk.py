@@ -12,12 +12,11 @@ from typing import Literal
 
 from flax import linen as nn
 import jax
-from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import schedule, select, sparse
+from sae_jax.ops import schedule, select, sharded, sparse
 
 
 class TopK(nn.Module):
@@ -68,7 +67,7 @@ class TopK(nn.Module):
         k = min(max(round(self.k if context.train else self.alpha * self.k), 1), d_sae)
         if self.form == "auto" and not sparse.pays(k, d_sae):
             return None
-        return lax.top_k(self.score(lax.stop_gradient(pre)), k)[1]
+        return sharded.top_k(self.score(pre), k)[1]
 
     def score(self, pre: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_sae"]:
         """Returns what is compared."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
-import functools
 import math
 from typing import Any
 
@@ -94,7 +93,8 @@ def template(task: Task) -> step.State:
 def initialise(task: Task, like: step.State) -> step.State:
     """Returns the state before the first step, each array made where it will lie."""
     where = jax.tree.map(lambda leaf: leaf.sharding, like)
-    return jax.jit(_initialiser(task), out_shardings=where)(*_init_arguments(task, fit=True))
+    program = jax.jit(meshes.over(task.mesh, _initialiser(task)), out_shardings=where)
+    return program(*_init_arguments(task, fit=True))
 
 
 def program(task: Task, source: feed.Feed, like: step.State) -> Any:
@@ -114,7 +114,11 @@ def program(task: Task, source: feed.Feed, like: step.State) -> Any:
         return jax.lax.fori_loop(state.step, until, body, (state, zeros))
 
     where = jax.tree.map(lambda leaf: leaf.sharding, like)
-    return jax.jit(run, donate_argnums=0, out_shardings=(where, meshes.replicated(task.mesh)))
+    return jax.jit(
+        meshes.over(task.mesh, run),
+        donate_argnums=0,
+        out_shardings=(where, meshes.replicated(task.mesh)),
+    )
 
 
 def train(
@@ -230,7 +234,6 @@ def _soundness(task: Task) -> Callable[[step.State], bool]:
     whole = meshes.replicated(task.mesh)
     batch = jax.tree.map(lambda array: feed.put(np.asarray(array), whole), examples)
 
-    @functools.partial(jax.jit, out_shardings=whole)
     def sound(state: step.State, batch: types.Batch) -> jax.Array:
         numbers = (
             state.params,
@@ -240,7 +243,8 @@ def _soundness(task: Task) -> Callable[[step.State], bool]:
         )
         return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(numbers)]).all()
 
-    return lambda state: bool(sound(state, batch))
+    program = jax.jit(meshes.over(task.mesh, sound), out_shardings=whole)
+    return lambda state: bool(program(state, batch))
 
 
 def _initialiser(task: Task) -> Callable[..., step.State]:
