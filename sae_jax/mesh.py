@@ -2,10 +2,12 @@
 
 One program runs over all devices of all hosts: `jax.jit` over a mesh with the axes `data`, along
 which batches are split, and `dictionary`, along which latents are. The program sees the global
-batch, so the number of devices changes no result beyond rounding.
+batch, so the number of devices changes no result beyond rounding. Where XLA would divide badly,
+`sae_jax/ops/sharded.py` says what each device does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+import functools
 from typing import Any
 
 import jax
@@ -72,6 +74,23 @@ def shardings(mesh: Mesh, tree: PyTree, latent_axes: Mapping[str, int]) -> PyTre
         return NamedSharding(mesh, PartitionSpec(*[None] * axis, "dictionary"))
 
     return jax.tree_util.tree_map_with_path(of, tree)
+
+
+def over(mesh: Mesh, function: Callable) -> Callable:
+    """Returns `function` as a program over a mesh is made of it: `jax.jit(over(mesh, function))`.
+
+    While it is traced, operations that XLA would divide badly know of the mesh and divide
+    themselves (`sae_jax/ops/sharded.py`).
+    """
+    if mesh.size == 1:
+        return function
+
+    @functools.wraps(function)
+    def traced(*args: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*args)
+
+    return traced
 
 
 def _last_name(path: tuple[Any, ...]) -> str:

@@ -56,7 +56,7 @@ class BatchTopK(nn.Module):
             theta = total.value / jnp.maximum(weight.value, 1e-30)
             return jnp.where(pre > jnp.maximum(theta, 0.0), pre, 0.0)
         count = select.count(batch * schedule.value(self.k, context.step), batch * d_sae)
-        kept = select.largest(pre.reshape(1, -1), count, axis=1).reshape(pre.shape)
+        kept = select.largest(pre, count, axis=None)
         codes = jax.nn.relu(jnp.where(kept, pre, 0.0))
         smallest = jnp.where(codes > 0, jax.lax.stop_gradient(codes), jnp.inf).min()
         share = jnp.where(jnp.isfinite(smallest), 1.0 - self.decay, 0.0)

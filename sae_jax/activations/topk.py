@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import schedule, select, sparse, topk
+from sae_jax.ops import schedule, select, sharded, sparse
 
 
 class TopK(nn.Module):
@@ -64,7 +64,7 @@ class TopK(nn.Module):
         k = self.number(d_sae, context.train)
         if k is None or (self.form == "auto" and not sparse.pays(k, d_sae)):
             return None
-        return topk.top_k(self.score(pre), k)[1]
+        return sharded.top_k(self.score(pre), k)[1]
 
     def number(self, d_sae: int, train: bool) -> int | None:
         """Returns how many latents are kept, or None where that changes or the form is dense.

@@ -1,12 +1,11 @@
 """Reconstructions from more or fewer latents than the model keeps, so that k may change later."""
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import blocked, geometry, select, sparse
+from sae_jax.ops import blocked, geometry, select, sharded, sparse
 
 
 def multi_topk(
@@ -39,7 +38,7 @@ def multi_topk(
         values, indices = blocked.top_k(pre, k, blocked.times(output.extras.get("compared")))
         x_hat = sparse.decode(act(values), indices, w_dec)
     elif sparse.pays(k, w_dec.shape[0]):
-        indices = lax.top_k(lax.stop_gradient(sparse.compared(output)), k)[1]
+        indices = sharded.top_k(sparse.compared(output), k)[1]
         x_hat = sparse.decode(act(sparse.take(pre, indices)), indices, w_dec)
     else:
         kept = select.largest(sparse.compared(output), jnp.asarray(k, jnp.int32), axis=1)
@@ -79,7 +78,8 @@ def _largest(output: types.Output, k: int) -> tuple[Float[Array, "batch k"], Int
     numbers = compared = sparse.values(codes)
     if "compared" in output.extras:
         compared = numbers * sparse.of_latents(codes, output.extras["compared"])
-    places = lax.top_k(lax.stop_gradient(compared), min(k, numbers.shape[1]))[1]
+    known = isinstance(codes, types.Codes)
+    places = sharded.top_k(compared, min(k, numbers.shape[1]), whole_rows=known)[1]
     values = jnp.take_along_axis(numbers, places, axis=1)
     if isinstance(codes, types.Codes):
         places = jnp.take_along_axis(codes.indices, places, axis=1)

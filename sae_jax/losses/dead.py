@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
-from sae_jax.ops import blocked, geometry, select, sparse
+from sae_jax.ops import blocked, geometry, select, sharded, sparse
 
 _MOST = 20.0  # Of a pre-activation that exp is taken of.
 
@@ -112,7 +112,7 @@ def _of_dead(
     score = jnp.where(dead[None], lax.stop_gradient(sparse.all_of(pre)), -jnp.inf)
     act = _act(relu)
     if sparse.pays(k, len(dead)):
-        indices = lax.top_k(score, k)[1]
+        indices = sharded.top_k(score, k)[1]
         chosen = act(sparse.take(pre, indices)) * dead[indices]
         return sparse.decode(chosen, indices, w_dec)
     kept = select.largest(score, jnp.asarray(k, jnp.int32), axis=1) & dead[None]

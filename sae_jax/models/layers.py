@@ -53,7 +53,11 @@ def encode(
     count = blocks or blocked.count(x.shape[0], d_sae, x.dtype.itemsize)
     k = _number(activation, d_sae) if context.train and count > 1 else None
     if k is None:
-        pre = types.Pre(linear.encode(x, centre, w_enc, b_enc), x, centre, w_enc, b_enc)
+        everything = linear.encode(x, centre, w_enc, b_enc)
+        if hasattr(activation, "choose"):
+            # Written once: each of its readers would else add the bias anew and write its own.
+            everything = jax.lax.optimization_barrier(everything)
+        pre = types.Pre(everything, x, centre, w_enc, b_enc)
         return activate(activation, pre, context, norms), pre
     kept: Any = activation
     pre, seen = types.Pre(None, x, centre, w_enc, b_enc, count), blocked.times(norms)

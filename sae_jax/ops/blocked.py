@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import sparse
+from sae_jax.ops import sparse, topk
 
 _LARGE = 2**30  # Bytes of pre-activations from which on they are not all made at once.
 _BLOCK = 2**27  # Bytes of them in a block: products of this size use a device fully.
@@ -82,7 +82,7 @@ def top_k(
 
 def _largest(compared: Array, k: int, *others: Array) -> tuple[Array, Array, Array]:
     """Returns the k largest of each row, falling, and what stands in the same places elsewhere."""
-    largest, places = lax.top_k(compared, k)
+    largest, places = topk.top_k(compared, k)
     values, indices = (jnp.take_along_axis(other, places, axis=1) for other in others)
     return largest, values, indices
 

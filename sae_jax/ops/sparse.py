@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import errors, types
+from sae_jax.ops import sharded
+from sae_jax.ops.sharded import BOTH, LATENTS, ROWS
 
 _DENSE_FOR_ONE = 32  # So many latents of a dense code cost what one of a sparse code does.
 _AT_ONCE = 256  # Rows that are added to a matrix at once: what a core's cache holds.
@@ -35,9 +37,16 @@ def dense(codes: Array | types.Codes) -> Float[Array, "batch d_sae"]:
     """Returns codes with all their zeros; dense ones as they are."""
     if not isinstance(codes, types.Codes):
         return codes
-    rows = jnp.arange(codes.values.shape[0])[:, None]
-    empty = jnp.zeros(codes.shape, codes.values.dtype)
-    return empty.at[rows, codes.indices].add(codes.values)
+    split = sharded.split(*codes.shape)
+    count = split.part(codes.width)
+
+    def place(values: Array, indices: Array) -> Array:
+        values, indices = split.own(values, indices, count)
+        rows = jnp.arange(values.shape[0])[:, None]
+        empty = jnp.zeros((values.shape[0], count), values.dtype)
+        return empty.at[rows, indices].add(values)
+
+    return split.over(place, (ROWS, ROWS), BOTH)(codes.values, codes.indices)
 
 
 def all_of(pre: Array | types.Pre) -> Float[Array, "batch d_sae"]:
@@ -86,7 +95,14 @@ def ever_active(codes: Array | types.Codes, mask: Float[Array, " batch"]) -> Flo
     if not isinstance(codes, types.Codes):
         return ((codes != 0) & (mask > 0)[:, None]).any(axis=0).astype(jnp.float32)
     hit = ((codes.values != 0) & (mask > 0)[:, None]).astype(jnp.float32)
-    return jnp.zeros(codes.width).at[codes.indices].max(hit)
+    split = sharded.split(*codes.shape)
+    count = split.part(codes.width)
+
+    def mark(hit: Array, indices: Array) -> Array:
+        hit, indices = split.own(hit, indices, count)
+        return split.max(jnp.zeros(count).at[indices].max(hit), ROWS)
+
+    return split.over(mark, (ROWS, ROWS), LATENTS)(hit, codes.indices)
 
 
 def product(codes: Array | types.Codes, w_dec: Float[Array, "d_sae d"]) -> Float[Array, "batch d"]:
@@ -101,6 +117,17 @@ def decode(
     values: Float[Array, "batch k"], indices: Int[Array, "batch k"], w_dec: Float[Array, "d_sae d"]
 ) -> Float[Array, "batch d"]:
     """Returns `sum_j values[:, j] w_dec[indices[:, j]]`, the product of dense codes and `w_dec`."""
+    split = sharded.split(len(values), len(w_dec))
+
+    def own(values: Array, indices: Array, w_dec: Array) -> Array:
+        values, indices = split.own(values, indices, len(w_dec))
+        return split.sum(_decoded(values, indices, w_dec), LATENTS)
+
+    return split.over(own, (ROWS, ROWS, LATENTS), ROWS)(values, indices, w_dec)
+
+
+def _decoded(values: Array, indices: Array, w_dec: Array) -> Array:
+    """Returns what `decode` does, of the latents of one device."""
 
     def add(total: Array, latent: tuple[Array, Array]) -> tuple[Array, None]:
         value, index = latent
@@ -116,7 +143,8 @@ def _decode_forward(values: Array, indices: Array, w_dec: Array) -> tuple[Array,
 
 def _decode_backward(residuals: tuple, g: Array) -> tuple[Array, None, Array]:
     values, indices, w_dec = residuals
-    return _products(g, indices, w_dec), None, _scatter(values, indices, g, w_dec.shape[0])
+    slope = _all_scattered(values, indices, g, w_dec.shape[0])
+    return _all_products(g, indices, w_dec), None, slope
 
 
 decode.defvjp(_decode_forward, _decode_backward)
@@ -145,30 +173,46 @@ def prefix_error(
 def _prefix_error_forward(
     left: Array, values: Array, indices: Array, w_dec: Array
 ) -> tuple[Array, tuple]:
-    def add(carry: tuple, latent: tuple[Array, Array]) -> tuple[tuple, None]:
-        (left, total), (value, index) = carry, latent
-        left = left - value[:, None] * w_dec[index]
-        return (left, total + (left**2).sum(axis=1)), None
+    split = sharded.split(len(values), len(w_dec))
 
-    start = (left, jnp.zeros(len(left), left.dtype))
-    (left, total), _ = lax.scan(add, start, (values.T, indices.T))
+    def own(left: Array, values: Array, indices: Array, w_dec: Array) -> tuple[Array, Array]:
+        def add(carry: tuple, latent: tuple[Array, Array]) -> tuple[tuple, None]:
+            (left, total), (value, index) = carry, latent
+            left = left - split.sum(value[:, None] * w_dec[index], LATENTS)
+            return (left, total + (left**2).sum(axis=1)), None
+
+        start = (left, jnp.zeros(len(left), left.dtype))
+        latents = split.own(values, indices, len(w_dec))
+        return lax.scan(add, start, jax.tree.map(jnp.transpose, latents))[0]
+
+    takes, gives = (ROWS, ROWS, ROWS, LATENTS), [ROWS, ROWS]
+    left, total = split.over(own, takes, gives)(left, values, indices, w_dec)
     return total / values.shape[1], (left, values, indices, w_dec)
 
 
 def _prefix_error_backward(residuals: tuple, g: Array) -> tuple:
     left, values, indices, w_dec = residuals
+    split = sharded.split(len(values), len(w_dec))
+
+    def own(left: Array, values: Array, indices: Array, w_dec: Array, scale: Array) -> tuple:
+        def undo(carry: tuple, latent: tuple[Array, Array, Array]) -> tuple[tuple, Array]:
+            (left, later, slope), (value, weight, index) = carry, latent
+            rows = w_dec[index] * weight[:, None]
+            later = later + scale * left  # Of this prefix and of all that are longer.
+            slope = slope.at[index].add(-(value * weight)[:, None] * later)
+            left = left + split.sum(value[:, None] * rows, LATENTS)
+            return (left, later, slope), -(later * rows).sum(axis=1)
+
+        weights, places = split.own(jnp.ones_like(values), indices, len(w_dec))
+        start = (left, jnp.zeros_like(left), jnp.zeros_like(w_dec))
+        latents = (values.T, weights.T, places.T)
+        (_, later, slope), to_values = lax.scan(undo, start, latents, reverse=True)
+        return later, split.sum(to_values.T, LATENTS), split.sum(slope, ROWS)
+
+    takes, gives = (ROWS, ROWS, ROWS, LATENTS, ROWS), [ROWS, ROWS, LATENTS]
     scale = (2 * g / values.shape[1])[:, None]
-
-    def undo(carry: tuple, latent: tuple[Array, Array]) -> tuple[tuple, Array]:
-        (left, later, slope), (value, index) = carry, latent
-        rows = w_dec[index]
-        later = later + scale * left  # Of this prefix and of all that are longer.
-        slope = slope.at[index].add(-value[:, None] * later)
-        return (left + value[:, None] * rows, later, slope), -(later * rows).sum(axis=1)
-
-    start = (left, jnp.zeros_like(left), jnp.zeros_like(w_dec))
-    (_, later, slope), to_values = lax.scan(undo, start, (values.T, indices.T), reverse=True)
-    return later, to_values.T, None, slope
+    later, to_values, slope = split.over(own, takes, gives)(left, values, indices, w_dec, scale)
+    return later, to_values, None, slope
 
 
 prefix_error.defvjp(_prefix_error_forward, _prefix_error_backward)
@@ -177,9 +221,20 @@ prefix_error.defvjp(_prefix_error_forward, _prefix_error_backward)
 def take(pre: Array | types.Pre, indices: Int[Array, "batch k"]) -> Float[Array, "batch k"]:
     """Returns the pre-activations at `indices`, whose gradient reaches only their own weights."""
     if not isinstance(pre, types.Pre):
-        return jnp.take_along_axis(pre, indices, axis=1)
-    values = jnp.take_along_axis(lax.stop_gradient(all_of(pre)), indices, axis=1)
+        return _at(pre, indices)
+    values = _at(lax.stop_gradient(all_of(pre)), indices)
     return known(values, indices, pre.x, pre.centre, pre.w_enc, pre.b_enc)
+
+
+def _at(pre: Array, indices: Array) -> Array:
+    """Returns the entries of each row at `indices`, `[batch, k]`."""
+    split = sharded.split(*pre.shape)
+
+    def own(pre: Array, indices: Array) -> Array:
+        mine, places = split.own(jnp.ones(indices.shape, pre.dtype), indices, pre.shape[1])
+        return split.sum(mine * jnp.take_along_axis(pre, places, axis=1), LATENTS)
+
+    return split.over(own, (BOTH, ROWS), ROWS)(pre, indices)
 
 
 @jax.custom_vjp
@@ -208,13 +263,46 @@ def _known_forward(
 
 def _known_backward(residuals: tuple, g: Array) -> tuple:
     indices, centred, w_enc = residuals
-    total = jnp.zeros(w_enc.shape[1], g.dtype).at[indices].add(g)
+    total = _total(g, indices, w_enc.shape[1])
     by_row = decode(g, indices, w_enc.T)  # Of x: left out by the compiler, as nobody asks for it.
-    slope = _scatter(g, indices, centred, w_enc.shape[1]).T
+    slope = _all_scattered(g, indices, centred, w_enc.shape[1]).T
     return jnp.zeros_like(g), None, by_row, -(w_enc @ total), slope, total
 
 
 known.defvjp(_known_forward, _known_backward)
+
+
+def _total(g: Array, indices: Array, count: int) -> Array:
+    """Returns `[count]`, the sum of `g` over the batch for each latent."""
+    split = sharded.split(len(g), count)
+
+    def own(g: Array, indices: Array) -> Array:
+        g, indices = split.own(g, indices, split.part(count))
+        return split.sum(jnp.zeros(split.part(count), g.dtype).at[indices].add(g), ROWS)
+
+    return split.over(own, (ROWS, ROWS), LATENTS)(g, indices)
+
+
+def _all_products(g: Array, indices: Array, rows: Array) -> Array:
+    """Returns what `_products` does, of all devices."""
+    split = sharded.split(len(g), len(rows))
+
+    def own(g: Array, indices: Array, rows: Array) -> Array:
+        mine, places = split.own(jnp.ones(indices.shape, g.dtype), indices, len(rows))
+        return split.sum(mine * _products(g, places, rows), LATENTS)
+
+    return split.over(own, (ROWS, ROWS, LATENTS), ROWS)(g, indices, rows)
+
+
+def _all_scattered(values: Array, indices: Array, x: Array, count: int) -> Array:
+    """Returns what `_scatter` does, of all devices."""
+    split = sharded.split(len(values), count)
+
+    def own(values: Array, indices: Array, x: Array) -> Array:
+        values, indices = split.own(values, indices, split.part(count))
+        return split.sum(_scatter(values, indices, x, split.part(count)), ROWS)
+
+    return split.over(own, (ROWS, ROWS, ROWS), LATENTS)(values, indices, x)
 
 
 def _products(g: Array, indices: Array, rows: Array) -> Array:

@@ -123,7 +123,7 @@ class Evaluator:
         state = step.at_rest(self._method, state)
         whole = meshes.replicated(self._mesh)
         batch = jax.tree.map(lambda array: feed.put(np.asarray(array), whole), batch)
-        reconstruct = functools.partial(step.reconstruct, self._method)
+        reconstruct = meshes.over(self._mesh, functools.partial(step.reconstruct, self._method))
         return jax.device_get(jax.jit(reconstruct, out_shardings=whole)(state, batch))
 
     def encoded(
@@ -133,10 +133,11 @@ class Evaluator:
         state = step.at_rest(self._method, state)
         codes, x_hat = [], []
         whole = meshes.replicated(self._mesh)
-        reconstruct = jax.jit(
-            lambda state, raw: step.reconstruct(self._method, state, data.decode(raw)),
-            out_shardings=whole,
-        )
+
+        def of(state: step.State, raw: Any) -> types.Output:
+            return step.reconstruct(self._method, state, data.decode(raw))
+
+        reconstruct = jax.jit(meshes.over(self._mesh, of), out_shardings=whole)
         for index, mask in base.batches(data.length, batch_size):
             raw = jax.tree.map(lambda array: feed.put(array, whole), data.rows(index))
             output = reconstruct(state, raw)
@@ -177,7 +178,8 @@ class Evaluator:
                 found[name] = models.supply(metric.sums, bound)(batch, output, reference, **given)
             return found
 
-        return jax.jit(sums, out_shardings=meshes.replicated(self._mesh))
+        whole = meshes.replicated(self._mesh)
+        return jax.jit(meshes.over(self._mesh, sums), out_shardings=whole)
 
 
 def finish(evaluation: Evaluation, totals: Totals) -> dict[str, float]:

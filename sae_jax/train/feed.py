@@ -43,8 +43,7 @@ class Resident:
         """Returns the batch of one step; runs inside the program."""
         del first
         index = self._data.order(self._seed, step, self._batch_size)
-        index = jax.lax.with_sharding_constraint(index, meshes.split_batch(self._mesh))
-        return self._data.at(payload, index)
+        return self._data.at(payload, _split(index, self._mesh))
 
     def close(self) -> None:
         """Does nothing: nothing runs beside the program."""
@@ -144,7 +143,7 @@ class Refilled:
         """Returns the batch of one step; runs inside the program."""
         del first
         index = base.order(self._seed, step, self._batch_size, self._size)
-        index = jax.lax.with_sharding_constraint(index, meshes.split_batch(self._mesh))
+        index = _split(index, self._mesh)
         return self._data.decode({site: rows[index] for site, rows in payload.items()})
 
     def close(self) -> None:
@@ -162,3 +161,13 @@ def make(data: base.Dataset, mesh: Mesh, batch_size: int, seed: int, longest: in
     if data.resident:
         return Resident(data, mesh, batch_size, seed)
     return Streamed(data, mesh, batch_size, seed, longest)
+
+
+def _split(index: jax.Array, mesh: Mesh) -> jax.Array:
+    """Returns which examples a batch is of, on each device those of its own part.
+
+    Every device draws all of them: the loop that draws ends with the last, and devices that drew
+    only their own would ask each other at each turn whether all are done.
+    """
+    index = jax.lax.with_sharding_constraint(index, meshes.replicated(mesh))
+    return jax.lax.with_sharding_constraint(index, meshes.split_batch(mesh))

@@ -99,7 +99,7 @@ def initialise(task: Task, like: step.State) -> step.State:
 def starter(task: Task, like: step.State) -> Any:
     """Returns the program that makes the state before the first step. Jitted."""
     where = jax.tree.map(lambda leaf: leaf.sharding, like)
-    return jax.jit(_initialiser(task), out_shardings=where)
+    return jax.jit(meshes.over(task.mesh, _initialiser(task)), out_shardings=where)
 
 
 def program(task: Task, source: feed.Feed, like: step.State) -> Any:
@@ -119,7 +119,11 @@ def program(task: Task, source: feed.Feed, like: step.State) -> Any:
         return jax.lax.fori_loop(state.step, until, body, (state, zeros))
 
     where = jax.tree.map(lambda leaf: leaf.sharding, like)
-    return jax.jit(run, donate_argnums=0, out_shardings=(where, meshes.replicated(task.mesh)))
+    return jax.jit(
+        meshes.over(task.mesh, run),
+        donate_argnums=0,
+        out_shardings=(where, meshes.replicated(task.mesh)),
+    )
 
 
 def train(
@@ -246,7 +250,7 @@ def soundness(task: Task, latents: int) -> tuple[Any, types.Batch]:
         )
         return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(numbers)]).all()
 
-    return jax.jit(sound, out_shardings=whole), batch
+    return jax.jit(meshes.over(task.mesh, sound), out_shardings=whole), batch
 
 
 def init_shapes(task: Task) -> tuple[Any, ...]:
