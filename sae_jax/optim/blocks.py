@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jax import lax
+import jax.numpy as jnp
 import optax
 
 PyTree = Any
@@ -54,18 +55,20 @@ def moved(
         where devices have parts of them.
     """
     sizes = _sizes(params, latent_axes)
-    if not isinstance(optimizer, Separable) or len(sizes) != 1 or _bytes(params) <= _LARGE:
+    if not isinstance(optimizer, Separable) or len(sizes) != 1 or not _large(params):
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state
     latents = sizes.pop()
     width = _width(latents, latents * _BLOCK // _bytes(params))
     cut = functools.partial(_cut, latent_axes, latents, (params, opt_state))
     put = functools.partial(_put, latent_axes, latents)
-    clipped = functools.partial(_clipped, optimizer.clip_norm, optax.tree.norm(grads))
+    clipped = functools.partial(_clipped, optimizer.clip_norm, norm(grads, latent_axes))
+    rows = _rows(grads, latent_axes)
 
     def new(old: PyTree, first: Any, width: int) -> PyTree:
-        g = _cut(latent_axes, latents, grads, grads, first, width)
-        updates, opt_state = optimizer.each(jax.tree.map(clipped, g), old[1], old[0])
+        g = _cut(dict.fromkeys(latent_axes, 0), latents, rows, rows, first, width)
+        g = jax.tree.map(clipped, _rows(g, latent_axes, back=True))
+        updates, opt_state = optimizer.each(g, old[1], old[0])
         return optax.apply_updates(old[0], updates), opt_state
 
     def move(number: jax.Array, carry: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
@@ -79,6 +82,24 @@ def moved(
     now, _ = lax.fori_loop(0, whole, move, (begin, cut(begin, 0, width)))
     first = whole * width
     return put(now, new(cut(now, first, rest), first, rest), first) if rest else now
+
+
+def norm(grads: PyTree, latent_axes: Mapping[str, int]) -> jax.Array:
+    """Returns the norm of a whole gradient, `[]`."""
+    return optax.tree.norm(_rows(grads, latent_axes) if _large(grads) else grads)
+
+
+def _rows(grads: PyTree, axes: Mapping[str, int], back: bool = False) -> PyTree:
+    """Returns gradients with their latents along the first axis, or `back` as they were.
+
+    As sparse codes give them: turned round as a whole there would be two of each.
+    """
+
+    def of(path: tuple, leaf: jax.Array) -> jax.Array:
+        axis = axes.get(_name(path), 0)
+        return jnp.moveaxis(leaf, 0, axis) if back else jnp.moveaxis(leaf, axis, 0)
+
+    return jax.tree_util.tree_map_with_path(of, grads)
 
 
 def _width(latents: int, most: int) -> int:
@@ -128,6 +149,10 @@ def _sizes(params: PyTree, axes: Mapping[str, int]) -> set[int]:
     leaves = jax.tree_util.tree_flatten_with_path(params)[0]
     named = [(axes.get(_name(path)), leaf) for path, leaf in leaves]
     return {leaf.shape[axis] for axis, leaf in named if axis is not None}
+
+
+def _large(params: PyTree) -> bool:
+    return _bytes(params) > _LARGE
 
 
 def _bytes(params: PyTree) -> int:

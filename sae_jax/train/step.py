@@ -139,7 +139,7 @@ def make(method: Method) -> Callable[[State, types.Batch], tuple[State, Metrics]
         idle = jnp.where(found.active > 0, 0, jnp.minimum(state.idle + seen, method.dead_after))
         metrics = {"loss": found.loss}
         metrics |= {f"loss/{name}": term for name, term in found.terms.items()}
-        metrics |= _health(scaled, found, context, grads)
+        metrics |= _health(scaled, found, context, blocks.norm(grads, method.latent_axes))
         metrics["learning_rate"] = schedule.value(method.learning_rate, state.step)
         if method.remedy is not None:
             params, opt_state, idle = method.remedy(
@@ -218,7 +218,7 @@ def _loss(
 
 
 def _health(
-    batch: types.Batch, found: parts.Found, context: types.Context, grads: PyTree
+    batch: types.Batch, found: parts.Found, context: types.Context, grad_norm: jax.Array
 ) -> Metrics:
     """Returns the numbers to watch while a run goes on, each over one batch."""
     mask = types.mask(batch)[:, None]
@@ -229,7 +229,7 @@ def _health(
         "fvu": found.error.sum() / (offset**2).sum(),
         "l0": found.l0 / rows,
         "dead": context.dead.mean(dtype=jnp.float32),
-        "grad_norm": optax.tree.norm(grads),
+        "grad_norm": grad_norm,
     }
 
 
