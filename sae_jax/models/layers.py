@@ -105,8 +105,13 @@ def activate(
     if indices is None:
         codes: Any = activation(seen, context)
         return codes if size is None else codes / jnp.where(size > 0, size, 1.0)
-    kept: Any = activation.value
-    return types.Codes(kept(sparse.take(pre, indices)), indices, everything.shape[-1])
+    kept: Any = activation
+    found = sparse.take(pre, indices)
+    if hasattr(activation, "among"):
+        codes = kept.among(found, sparse.take(seen, indices), context)
+    else:
+        codes = kept.value(found)
+    return types.Codes(codes, indices, everything.shape[-1])
 
 
 def decode(params: Mapping[str, Any], codes: jax.Array | types.Codes) -> jax.Array:

@@ -116,7 +116,11 @@ def product(codes: Array | types.Codes, w_dec: Float[Array, "d_sae d"]) -> Float
 def decode(
     values: Float[Array, "batch k"], indices: Int[Array, "batch k"], w_dec: Float[Array, "d_sae d"]
 ) -> Float[Array, "batch d"]:
-    """Returns `sum_j values[:, j] w_dec[indices[:, j]]`, the product of dense codes and `w_dec`."""
+    """Returns `sum_j values[:, j] w_dec[indices[:, j]]`, the product of dense codes and `w_dec`.
+
+    Values of 0 are no active latents: slots j where all examples have 0 cost nothing, and no
+    gradient reaches their values.
+    """
     split = sharded.split(len(values), len(w_dec))
 
     def own(values: Array, indices: Array, w_dec: Array) -> Array:
@@ -129,12 +133,13 @@ def decode(
 def _decoded(values: Array, indices: Array, w_dec: Array) -> Array:
     """Returns what `decode` does, of the latents of one device."""
 
-    def add(total: Array, latent: tuple[Array, Array]) -> tuple[Array, None]:
-        value, index = latent
-        return total + value[:, None] * w_dec[index], None
+    values, indices = values.T, indices.T
 
-    start = jnp.zeros((values.shape[0], w_dec.shape[1]), jnp.result_type(values, w_dec))
-    return lax.scan(add, start, (values.T, indices.T))[0]
+    def add(slot: Array, total: Array) -> Array:
+        return total + values[slot][:, None] * w_dec[indices[slot]]
+
+    start = jnp.zeros((values.shape[1], w_dec.shape[1]), jnp.result_type(values, w_dec))
+    return lax.fori_loop(0, _used(values), add, start)
 
 
 def _decode_forward(values: Array, indices: Array, w_dec: Array) -> tuple[Array, tuple]:
@@ -144,7 +149,7 @@ def _decode_forward(values: Array, indices: Array, w_dec: Array) -> tuple[Array,
 def _decode_backward(residuals: tuple, g: Array) -> tuple[Array, None, Array]:
     values, indices, w_dec = residuals
     slope = _all_scattered(values, indices, g, w_dec.shape[0])
-    return _all_products(g, indices, w_dec), None, slope
+    return _all_products(g, values, indices, w_dec), None, slope
 
 
 decode.defvjp(_decode_forward, _decode_backward)
@@ -283,15 +288,15 @@ def _total(g: Array, indices: Array, count: int) -> Array:
     return split.over(own, (ROWS, ROWS), LATENTS)(g, indices)
 
 
-def _all_products(g: Array, indices: Array, rows: Array) -> Array:
+def _all_products(g: Array, values: Array, indices: Array, rows: Array) -> Array:
     """Returns what `_products` does, of all devices."""
     split = sharded.split(len(g), len(rows))
 
-    def own(g: Array, indices: Array, rows: Array) -> Array:
+    def own(g: Array, values: Array, indices: Array, rows: Array) -> Array:
         mine, places = split.own(jnp.ones(indices.shape, g.dtype), indices, len(rows))
-        return split.sum(mine * _products(g, places, rows), LATENTS)
+        return split.sum(mine * _products(g, values, places, rows), LATENTS)
 
-    return split.over(own, (ROWS, ROWS, LATENTS), ROWS)(g, indices, rows)
+    return split.over(own, (ROWS, ROWS, ROWS, LATENTS), ROWS)(g, values, indices, rows)
 
 
 def _all_scattered(values: Array, indices: Array, x: Array, count: int) -> Array:
@@ -305,9 +310,20 @@ def _all_scattered(values: Array, indices: Array, x: Array, count: int) -> Array
     return split.over(own, (ROWS, ROWS, ROWS), LATENTS)(values, indices, x)
 
 
-def _products(g: Array, indices: Array, rows: Array) -> Array:
-    """Returns `g[b] . rows[indices[b, j]]`, `[batch, k]`."""
-    return lax.map(lambda index: (g * rows[index]).sum(axis=-1), indices.T).T
+def _products(g: Array, values: Array, indices: Array, rows: Array) -> Array:
+    """Returns `g[b] . rows[indices[b, j]]`, `[batch, k]`, for the slots that are in use."""
+    indices = indices.T
+
+    def add(slot: Array, found: Array) -> Array:
+        return found.at[slot].set((g * rows[indices[slot]]).sum(axis=-1))
+
+    return lax.fori_loop(0, _used(values.T), add, jnp.zeros(indices.shape, g.dtype)).T
+
+
+def _used(values: Array) -> Array:
+    """Returns how many slots `[k, batch]` are in use: after so many all are 0."""
+    slots = jnp.arange(1, len(values) + 1, dtype=jnp.int32)
+    return jnp.where((values != 0).any(axis=1), slots, 0).max()
 
 
 def _scatter(values: Array, indices: Array, x: Array, count: int) -> Array:
@@ -332,22 +348,26 @@ def _scatter_by_latent(values: Array, indices: Array, x: Array, count: int) -> A
     Latent and place of an entry are sorted as one number of 32 bits, eight times as fast as a pair;
     where they need more, some entries are sorted after the others.
     """
-    room = 32 - max(count - 1, 1).bit_length()
+    room = 32 - count.bit_length()
     entries = values.size + -values.size % _AT_ONCE
     size = min(entries, 2**room)
     entries += -entries % size
     padding = (0, entries - values.size)
-    key = jnp.pad(indices.reshape(-1), padding).astype(jnp.uint32) << room
-    key = lax.sort(key.reshape(-1, size) | lax.iota(jnp.uint32, size)[None])
+    value = jnp.pad(values.reshape(-1), padding)
+    # Zeros count as of one latent more, and so come last.
+    key = jnp.where(value != 0, jnp.pad(indices.reshape(-1), padding), count)
+    key = key.astype(jnp.uint32).reshape(-1, size) << room
+    key = lax.sort(key | lax.iota(jnp.uint32, size)[None])
     latent = (key >> room).astype(jnp.int32)
     first = lax.iota(jnp.int32, entries // size)[:, None] * size
     entry = first + (key & (2**room - 1)).astype(jnp.int32)
-    value = jnp.pad(values.reshape(-1), padding)[entry]
-    row = jnp.minimum(entry // values.shape[1], len(x) - 1)  # Padding adds 0 of the last.
+    row = jnp.minimum(entry // values.shape[1], len(x) - 1)
+    blocks = [each.reshape(-1, _AT_ONCE) for each in (latent, value[entry], row)]
 
-    def add(total: Array, some: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        latent, value, row = some
-        return total.at[latent].add(value[:, None] * x[row], indices_are_sorted=True), None
+    def add(block: Array, total: Array) -> Array:
+        latent, value, row = (each[block] for each in blocks)
+        return total.at[latent].add(value[:, None] * x[row], indices_are_sorted=True, mode="drop")
 
-    blocks = [each.reshape(-1, _AT_ONCE) for each in (latent, value, row)]
-    return lax.scan(add, jnp.zeros((count, x.shape[1]), x.dtype), blocks)[0]
+    # Where all are sorted at once, blocks of nothing but zeros are left out.
+    last = _used(blocks[1])
+    return lax.fori_loop(0, last, add, jnp.zeros((count, x.shape[1]), x.dtype))

@@ -2,7 +2,6 @@
 
 import functools
 
-import jax
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -50,7 +49,9 @@ def _group(columns: int, k: int) -> int:
 
 def _grouped(x: Array, k: int, group: int) -> tuple[Array, Array]:
     groups = x.reshape(x.shape[0], -1, group)
-    chosen = lax.top_k(groups.max(axis=2), k)[1]
+    # A maximum may pass over NaN on CPUs.
+    largest = jnp.where(jnp.isnan(groups), jnp.inf, groups).max(axis=2)
+    chosen = lax.top_k(largest, k)[1]
     # In the order of the row, so that of equals the first come first: a group that is not chosen
     # comes after k that are, or each of those has a larger entry.
     chosen = jnp.sort(chosen, axis=1)
