@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from sae_jax import types
 from sae_jax.models import layers
-from sae_jax.ops import linear, pursuit
+from sae_jax.ops import linear, pursuit, sparse
 
 LATENT_AXES = {"w_dec": 0}
 
