@@ -27,6 +27,8 @@ _BLOCK = 2**27  # Bytes of them in a block: products of this size use a device f
 
 # What is compared: `(pre-activations [batch, some], which latents they are [some])` to numbers.
 Score = Callable[[Array, Array], Array]
+# Of each example what was compared, the pre-activation, and which latent it is; `[batch, k]` each.
+Best = tuple[Array, Array, Array]
 
 
 def count(batch: int, d_sae: int, itemsize: int = 4) -> int:
@@ -59,7 +61,7 @@ def top_k(
     centred, d_sae = x - centre[None], w_enc.shape[1]
     width = min(max(-(-d_sae // pre.blocks), k), d_sae)
 
-    def of_block(number: Array | int) -> tuple[Array, Array, Array]:
+    def of_block(number: Array | int) -> Best:
         begin = number * width
         first = jnp.minimum(begin, d_sae - width)  # The last block reaches back, to be as wide.
         latents = first + jnp.arange(width, dtype=jnp.int32)
@@ -67,12 +69,12 @@ def top_k(
         biases = lax.dynamic_slice_in_dim(b_enc, first, width)
         found = centred @ weights + biases[None]
         compared = jnp.where((latents >= begin)[None], score(found, latents), -jnp.inf)
-        return _largest(compared, k, found, jnp.broadcast_to(latents[None], found.shape))
+        return _largest(compared, found, jnp.broadcast_to(latents[None], found.shape), k)
 
-    def merge(best: tuple[Array, ...], number: Array) -> tuple[tuple[Array, ...], None]:
-        both = (jnp.concatenate(pair, axis=1) for pair in zip(best, of_block(number), strict=True))
-        compared, *others = both
-        return _largest(compared, k, *others), None
+    def merge(best: Best, number: Array) -> tuple[Best, None]:
+        pairs = zip(best, of_block(number), strict=True)
+        compared, values, latents = (jnp.concatenate(pair, axis=1) for pair in pairs)
+        return _largest(compared, values, latents, k), None
 
     blocks = -(-d_sae // width)
     # From the first block on there are k of them, so that nothing made up is ever among the best.
@@ -80,11 +82,11 @@ def top_k(
     return sparse.known(best[1], best[2], *parts), best[2]
 
 
-def _largest(compared: Array, k: int, *others: Array) -> tuple[Array, Array, Array]:
-    """Returns the k largest of each row, falling, and what stands in the same places elsewhere."""
+def _largest(compared: Array, values: Array, latents: Array, k: int) -> Best:
+    """Returns the k largest of what is compared in each row, falling, and what they belong to."""
     largest, places = topk.top_k(compared, k)
-    values, indices = (jnp.take_along_axis(other, places, axis=1) for other in others)
-    return largest, values, indices
+    values, latents = (jnp.take_along_axis(of, places, axis=1) for of in (values, latents))
+    return largest, values, latents
 
 
 def decoded_where(
@@ -123,7 +125,8 @@ def decoded_where(
             return jnp.where(among[latents][None], found, -jnp.inf)
 
         def chosen() -> tuple[Array, Array, Array]:
-            values, indices = top_k(types.Pre(None, *weights[:-1], pre.blocks), k, score)
+            x, centre, w_enc, b_enc, _ = weights
+            values, indices = top_k(types.Pre(None, x, centre, w_enc, b_enc, pre.blocks), k, score)
             return decoded(values, indices, among, weights), values, indices
 
         shapes = jax.eval_shape(chosen)

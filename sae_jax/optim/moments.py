@@ -49,7 +49,7 @@ class Moments(NamedTuple):
     """What Adam carries on, in few bits.
 
     Attributes:
-      count: int32 `[]`, steps so far.
+      steps: int32 `[]`, so far.
       mu: of each parameter m, or its code.
       nu: of each parameter v, or its code.
       mu_scale: what codes of m are multiplied by, `[1, ..., latents, ..., 1]`; `[]` where m is kept
@@ -57,7 +57,7 @@ class Moments(NamedTuple):
       nu_scale: what codes of v are multiplied by.
     """
 
-    count: Array
+    steps: Array
     mu: Params
     nu: Params
     mu_scale: Params
@@ -100,7 +100,7 @@ def scale_by_adam(b1: float, b2: float, eps: float, kind: Kind) -> optax.Gradien
 
     def update(grads: Params, state: Moments, params: Params | None = None) -> tuple[Any, Moments]:
         del params
-        count = optax.safe_increment(state.count)
+        count = optax.safe_increment(state.steps)
         corrections = [1 - b ** count.astype(jnp.float32) for b in (b1, b2)]
 
         def step(g: Array, mu: Array, nu: Array, mu_scale: Array, nu_scale: Array) -> _Step:
@@ -124,7 +124,7 @@ def scale_by_adam(b1: float, b2: float, eps: float, kind: Kind) -> optax.Gradien
             return _Step(move, mu, nu, mu_scale, nu_scale)
 
         steps = jax.tree.map(step, grads, state.mu, state.nu, state.mu_scale, state.nu_scale)
-        one = jax.tree.structure(_Step(*[0] * len(_Step._fields)))
+        one = jax.tree.structure(_Step(*[count] * len(_Step._fields)))
         updates, *moved = jax.tree.transpose(jax.tree.structure(grads), one, steps)
         return updates, Moments(count, *moved)
 

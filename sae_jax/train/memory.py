@@ -23,25 +23,27 @@ def needs(task: loop.Task, state: step.State, source: feed.Feed, payload: PyTree
       source: of the batches.
       payload: of a dispatch, arrays or their shapes, types and shardings.
     """
-    data = bytes_of(payload)
-    if isinstance(source, feed.Streamed):
-        data *= 2  # The next window is brought while the last one is in use.
-    moving, beside = bytes_of(state), data - bytes_of(payload)
+    moving = bytes_of(state)
+    # The next window is brought while the last one is in use.
+    beside = bytes_of(payload) if isinstance(source, feed.Streamed) else 0
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
     )
+    if task.mesh.devices.flat[0].platform == "cpu" and task.plan.checkpoint_every:
+        beside += moving  # What is being saved is copied first, to where the state itself lies.
     check, examples = loop.soundness(task, state.idle.size)
+    held = moving + bytes_of(payload) + beside
     found = {
         "training": beside + _size(loop.program(task, source, like).lower(like, payload, 0, 1)),
         "the start": _size(loop.starter(task, like).lower(*loop.init_shapes(task))),
-        "a check": data + _size(check.lower(like, examples)),
+        "a check": held - moving + _size(check.lower(like, examples)),
     }
     at_rest = step.at_rest(task.method, state)
     evaluator = evaluate.Evaluator(task.method, task.mesh)
     for name, evaluation in task.evaluations.items():
         size = _size(evaluator.lowered(evaluation, at_rest))
         own = 0 if at_rest.params is state.params else bytes_of(at_rest.params)
-        found[f"evaluation {name}"] = data + moving + own + size - bytes_of(at_rest)
+        found[f"evaluation {name}"] = held + own + size - bytes_of(at_rest)
     return found
 
 
