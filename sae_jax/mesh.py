@@ -80,7 +80,7 @@ def over(mesh: Mesh, function: Callable) -> Callable:
     """Returns `function` as a program over a mesh is made of it: `jax.jit(over(mesh, function))`.
 
     While it is traced, operations that XLA would divide badly know of the mesh and divide
-    themselves (`sae_jax/ops/sharded.py`).
+    themselves (`sae_jax/ops/sharded.py`). Some argument or result has to lie on the mesh.
     """
     if mesh.size == 1:
         return function

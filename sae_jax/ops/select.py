@@ -68,7 +68,7 @@ def _largest(x: Array, k: Array, axis: int | None, split: sharded.Split) -> Arra
 def _place(equal: Array, axis: int | None, split: sharded.Split) -> Array:
     """Returns how many are true up to each entry along `axis`, itself included."""
     along = 1 if axis is None else axis
-    name = BOTH[along]
+    name = ("data", "dictionary")[along]
     place = jnp.cumsum(equal, axis=along)
     place += split.earlier(equal.sum(axis=along, keepdims=True), name)
     if axis is None:

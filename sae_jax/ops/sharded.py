@@ -87,8 +87,12 @@ class Split:
         if not self.splits("dictionary"):
             return values, indices
         mine = indices // count == self.place()
-        # The places of others are spread: adding 0 to one row again and again would take long.
-        return jnp.where(mine, values, 0), indices % count
+        return jnp.where(mine, values, 0), self.places(indices, count)
+
+    def places(self, indices: Array, count: int) -> Array:
+        """Returns where latents lie in the part of their own device."""
+        # Those of others are spread so: adding 0 to one row again and again would take long.
+        return indices % count if self.splits("dictionary") else indices
 
     def splits(self, axis: str) -> bool:
         """Returns whether an axis of the mesh splits anything."""

@@ -7,6 +7,9 @@ formula's own derivative.
 
 Latents are walked through one by one, `k` times a whole batch: at each, rows are gathered or added
 to in place, where one operation for all would first write `[batch, k, d_in]` into memory.
+
+Over several devices each one adds what its own latents do, and `[batch, d_in]` or `[batch, k]` is
+summed over those that share a dictionary; the gradient of weights stays where the weights are.
 """
 
 import functools
@@ -164,7 +167,8 @@ def prefix_error(
 ) -> Float[Array, " batch"]:
     """Returns the mean over j, from 1 to k, of `||left - sum_{i <= j} values_i w_dec_i||^2`.
 
-    One decoding serves all j, and a backward pass undoes it instead of remembering each.
+    One decoding serves all j, and a backward pass undoes it instead of remembering each. Devices
+    that share a dictionary sum `[batch, d]` at each of the k steps.
 
     Args:
       left: what no latent has explained yet.
@@ -236,8 +240,8 @@ def _at(pre: Array, indices: Array) -> Array:
     split = sharded.split(*pre.shape)
 
     def own(pre: Array, indices: Array) -> Array:
-        mine, places = split.own(jnp.ones(indices.shape, pre.dtype), indices, pre.shape[1])
-        return split.sum(mine * jnp.take_along_axis(pre, places, axis=1), LATENTS)
+        found = jnp.take_along_axis(pre, split.places(indices, pre.shape[1]), axis=1)
+        return split.sum(split.own(found, indices, pre.shape[1])[0], LATENTS)
 
     return split.over(own, (BOTH, ROWS), ROWS)(pre, indices)
 
@@ -293,8 +297,8 @@ def _all_products(g: Array, values: Array, indices: Array, rows: Array) -> Array
     split = sharded.split(len(g), len(rows))
 
     def own(g: Array, values: Array, indices: Array, rows: Array) -> Array:
-        mine, places = split.own(jnp.ones(indices.shape, g.dtype), indices, len(rows))
-        return split.sum(mine * _products(g, values, places, rows), LATENTS)
+        found = _products(g, values, split.places(indices, len(rows)), rows)
+        return split.sum(split.own(found, indices, len(rows))[0], LATENTS)
 
     return split.over(own, (ROWS, ROWS, ROWS, LATENTS), ROWS)(g, values, indices, rows)
 
