@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import flax.struct
 import jax
@@ -91,6 +91,7 @@ class Pre:
       w_enc: `[d_in, d_sae]`.
       b_enc: `[d_sae]`.
       blocks: how many blocks there are then.
+      compute: the type to which the operands of products are rounded.
     """
 
     dense: jax.Array | None
@@ -99,6 +100,9 @@ class Pre:
     w_enc: jax.Array
     b_enc: jax.Array
     blocks: int = flax.struct.field(pytree_node=False, default=1)
+    compute: Literal["float32", "bfloat16"] = flax.struct.field(
+        pytree_node=False, default="float32"
+    )
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -35,6 +35,7 @@ def encode(
     context: types.Context,
     norms: jax.Array | None = None,
     blocks: int = 1,
+    compute: linear.Compute = "float32",
 ) -> tuple[jax.Array | types.Codes, types.Pre]:
     """Returns codes and pre-activations `(x - centre) w_enc + b_enc` of a linear encoder.
 
@@ -48,19 +49,20 @@ def encode(
       norms: as `activate` takes them.
       blocks: of latents, encoded one after the other in a training step; 0 for as many as suit the
         sizes. At rest all latents are encoded at once.
+      compute: the type to which the operands of products are rounded.
     """
     d_sae = w_enc.shape[1]
     count = blocks or blocked.count(x.shape[0], d_sae, x.dtype.itemsize)
     k = _number(activation, d_sae) if context.train and count > 1 else None
     if k is None:
-        everything = linear.encode(x, centre, w_enc, b_enc)
+        everything = linear.encode(x, centre, w_enc, b_enc, compute)
         if hasattr(activation, "choose"):
             # Written once: each of its readers would else add the bias anew and write its own.
             everything = jax.lax.optimization_barrier(everything)
         pre = types.Pre(everything, x, centre, w_enc, b_enc)
         return activate(activation, pre, context, norms), pre
     kept: Any = activation
-    pre, seen = types.Pre(None, x, centre, w_enc, b_enc, count), blocked.times(norms)
+    pre, seen = types.Pre(None, x, centre, w_enc, b_enc, count, compute), blocked.times(norms)
     values, indices = blocked.top_k(pre, k, lambda *block: kept.score(seen(*block)))
     return types.Codes(kept.value(values), indices, d_sae), pre
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import sparse, topk
+from sae_jax.ops import linear, sparse, topk
 
 _LARGE = 2**30  # Bytes of pre-activations from which on they are not all made at once.
 _BLOCK = 2**27  # Bytes of them in a block: products of this size use a device fully.
@@ -67,7 +67,7 @@ def top_k(
         latents = first + jnp.arange(width, dtype=jnp.int32)
         weights = lax.dynamic_slice_in_dim(w_enc, first, width, axis=1)
         biases = lax.dynamic_slice_in_dim(b_enc, first, width)
-        found = centred @ weights + biases[None]
+        found = linear.product(centred, weights, pre.compute) + biases[None]
         compared = jnp.where((latents >= begin)[None], score(found, latents), -jnp.inf)
         return _largest(compared, found, jnp.broadcast_to(latents[None], found.shape), k)
 
@@ -126,7 +126,9 @@ def decoded_where(
 
         def chosen() -> tuple[Array, Array, Array]:
             x, centre, w_enc, b_enc, _ = weights
-            values, indices = top_k(types.Pre(None, x, centre, w_enc, b_enc, pre.blocks), k, score)
+            values, indices = top_k(
+                types.Pre(None, x, centre, w_enc, b_enc, pre.blocks, pre.compute), k, score
+            )
             return decoded(values, indices, among, weights), values, indices
 
         shapes = jax.eval_shape(chosen)

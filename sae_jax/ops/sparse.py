@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import errors, types
-from sae_jax.ops import sharded
+from sae_jax.ops import linear, sharded
 from sae_jax.ops.sharded import BOTH, LATENTS, ROWS
 
 _DENSE_FOR_ONE = 32  # So many latents of a dense code cost what one of a sparse code does.
@@ -108,11 +108,21 @@ def ever_active(codes: Array | types.Codes, mask: Float[Array, " batch"]) -> Flo
     return split.over(mark, (ROWS, ROWS), LATENTS)(hit, codes.indices)
 
 
-def product(codes: Array | types.Codes, w_dec: Float[Array, "d_sae d"]) -> Float[Array, "batch d"]:
-    """Returns `codes w_dec`."""
+def product(
+    codes: Array | types.Codes,
+    w_dec: Float[Array, "d_sae d"],
+    compute: linear.Compute = "float32",
+) -> Float[Array, "batch d"]:
+    """Returns `codes w_dec`.
+
+    Args:
+      codes: in either form.
+      w_dec: the decoder's rows.
+      compute: the type to which the operands of a dense product are rounded.
+    """
     if isinstance(codes, types.Codes):
         return decode(codes.values, codes.indices, w_dec)
-    return codes @ w_dec
+    return linear.decode(codes, w_dec, compute) if compute != "float32" else codes @ w_dec
 
 
 @jax.custom_vjp
