@@ -8,7 +8,7 @@ with under a limit. Peaks are those of a whole process, packages, start and comp
 accelerator they are the device's own, of ours alone. A process over the limit is ended.
 
 And what `--dry_run` says that a job needs, beside what its training took: the peak of a round of
-steps, less what the process had before the job.
+steps, less what the process had before the job, after a tiny one.
 """
 
 from typing import Any
@@ -64,7 +64,7 @@ def _estimate(d_sae: int) -> tuple[float, float, dict[str, Any]]:
     """Returns the bytes that are said and those that were measured, and facts of the process."""
     with protocol.Trainer("ours", "benchmarks.ours", _job(d_sae, what="estimate")) as dry:
         said = dry.ready().facts["estimated_bytes"]
-    with protocol.Trainer("ours", "benchmarks.ours", _job(d_sae)) as trainer:
+    with protocol.Trainer("ours", "benchmarks.ours", _job(d_sae, what="memory")) as trainer:
         facts = trainer.ready().facts
         trainer.run(1)  # Compiles.
         return said, trainer.run(2)["training_bytes"], facts

@@ -38,7 +38,7 @@ class Job:
       batch: examples of a step.
       dtype: of products, "float32" or "bfloat16".
       dead: share of latents that are dead from the first step on, so that AuxK has work.
-      what: of ours, "step", "encoder", "five" or "estimate": see `benchmarks/ours.py`.
+      what: of ours, "step" or another word of `benchmarks/ours.py`.
       devices: of ours, virtual ones of the CPU; 0: those that there are.
       settings: of ours, "key=value" of its config.
     """
