@@ -41,7 +41,7 @@ def main() -> None:
     numbers: dict[str, Any] = {}
     print(f"{timing.machine()}\n{_VARIANT.value}: d_in {_d_in()}, batch {_batch():,}, k {_K.value}")
     facts: dict[str, Any] = {}
-    for d_sae in ["4096"] if _DEBUG.value else _ESTIMATES.value:
+    for d_sae in ["8192"] if _DEBUG.value else _ESTIMATES.value:
         said, took, facts = _estimate(int(d_sae))
         print(
             f"d_sae {int(d_sae):,}: --dry_run says {said / 1e9:.3f} GB, training took "
@@ -113,11 +113,11 @@ def _job(d_sae: int, what: str = "step", dead: float = 0.0) -> protocol.Job:
 
 
 def _d_in() -> int:
-    return 16 if _DEBUG.value else _D_IN.value
+    return 128 if _DEBUG.value else _D_IN.value
 
 
 def _batch() -> int:
-    return 64 if _DEBUG.value else _BATCH.value
+    return 1024 if _DEBUG.value else _BATCH.value
 
 
 def _limit() -> float:
