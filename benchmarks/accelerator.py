@@ -4,7 +4,7 @@ Steps of many sizes in bfloat16: examples a second, peak memory of the device, a
 step that the product of a batch with the encoder takes alone, measured beside it, which is what the
 step cannot be faster than. Each size has a process of its own.
 
-Results are written after each size, to benchmarks/results/accelerator-<device>.json or --out. Run
+Results are written after each size, to benchmarks/results/accelerator-<device>.json or --record. Run
 again, the command goes on with sizes that are not there yet; --budget ends it in time.
 """
 
@@ -42,7 +42,7 @@ def main() -> int:
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # The memory is for the processes.
     start = time.monotonic()
     device = timing.device(jax.devices()[0])
-    path = Path(records.OUT.value or f"benchmarks/results/accelerator-{_slug(device)}.json")
+    path = Path(records.RECORD.value or f"benchmarks/results/accelerator-{_slug(device)}.json")
     numbers: dict[str, Any] = records.read(path).numbers if path.exists() else {}
     print(f"{device}, {timing.machine()}, {_VARIANT.value}, {_DTYPE.value}, to {path}")
     for job in jobs():

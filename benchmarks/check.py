@@ -32,7 +32,7 @@ def main() -> int:
     """Compares, and returns how it went."""
     paths = [Path(path) for path in _RECORDS.value] or sorted(_FOLDER.glob("*.json"))
     if not paths:
-        raise errors.UserError(f"there is no record in {_FOLDER}: make one with --out")
+        raise errors.UserError(f"there is no record in {_FOLDER}: make one with --record")
     recorded = [records.read(path) for path in paths]
     fresh = [records.read(Path(path)) for path in _FRESH.value]
     device = "" if fresh else _device()
@@ -81,7 +81,7 @@ def _again(record: records.Record) -> records.Record:
     """Measures what a record says, now."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "record.json"
-        command = [sys.executable, "-m", record.script, *record.arguments, f"--out={out}"]
+        command = [sys.executable, "-m", record.script, *record.arguments, f"--record={out}"]
         if any(word.startswith("--against") for word in record.arguments):
             command.append(f"--peers={','.join(against.PYTHON.value)}")
         print(f"python -m {' '.join(command[2:-1])}", flush=True)

@@ -13,10 +13,12 @@ from absl import flags
 from benchmarks import timing
 from sae_jax import errors, files
 
-OUT = flags.DEFINE_string("out", None, "Where a record of the measurement is written, a .json.")
+RECORD = flags.DEFINE_string(
+    "record", None, "Where a record of the measurement is written, a .json."
+)
 
 # Where things lie on one machine is no part of a measurement.
-_PLACES = ("--out", "--peers")
+_PLACES = ("--record", "--peers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +67,9 @@ def make(
 
 
 def save(record: Record) -> None:
-    """Writes a record where --out says, if it does."""
-    if OUT.value:
-        write(Path(OUT.value), record)
+    """Writes a record where --record says, if it does."""
+    if RECORD.value:
+        write(Path(RECORD.value), record)
 
 
 def write(path: Path, record: Record) -> None:

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 def cross_entropy(target: jax.Array, logits: jax.Array) -> jax.Array:
     """Returns `-t log s(l) - (1 - t) log(1 - s(l))` of each number, as `log(1 + e^l) - t l`.
 
-    The rearranged form, with `log(1 + e^l) = max(l, 0) + log(1 + e^-|l|)`, is exact for logits of
-    any size. `target` lies between 0 and 1.
+    The rearranged form, with `log(1 + e^l) = (l + |l|) / 2 + log(1 + e^-|l|)`, is exact for
+    logits of any size, and so is its slope, at 0 too. `target` lies between 0 and 1.
     """
     # jax.nn.softplus looks for infinities besides, for twice the time.
-    softplus = jnp.maximum(logits, 0) + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    size = jnp.abs(logits)
+    softplus = 0.5 * (logits + size) + jnp.log1p(jnp.exp(-size))
     return softplus - target * logits

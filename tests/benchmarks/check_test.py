@@ -61,7 +61,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
 
 
 def test_a_record_names_no_place(monkeypatch):
-    words = ["x", "--rounds=2", "--peers=/some/where", "--out=/some/file"]
+    words = ["x", "--rounds=2", "--peers=/some/where", "--record=/some/file"]
     monkeypatch.setattr(sys, "argv", words)
     made = records.make("benchmarks.x", {"a": 1 / 3}, {}, {})
     assert made.arguments == ["--rounds=2"]

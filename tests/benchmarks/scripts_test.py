@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow  # Each starts processes that import jax and compi
 )
 def test_a_record_is_left(program, tmp_path, script, arguments, ratio):
     path = tmp_path / "record.json"
-    ran = program(f"benchmarks.{script}", "--debug", *arguments, f"--out={path}")
+    ran = program(f"benchmarks.{script}", "--debug", *arguments, f"--record={path}")
     assert ran.returncode in (0, 1) if script == "startup" else ran.returncode == 0, ran.stderr
     record = records.read(path)
     assert record.script == f"benchmarks.{script}"

@@ -66,9 +66,12 @@ def test_no_whole_matrix_is_written_down_in_between(kind, monkeypatch):
     state = jax.eval_shape(optimizer.init, params)
 
     def step(params, state, grads):
+        # As sparse codes make it: a row for each latent.
+        grads = {**grads, "w_enc": grads["w_enc"].T}
         return blocks.moved(optimizer, grads, state, params, AXES)
 
-    compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, state, params).compile()
+    grads = {**params, "w_enc": params["w_dec"]}
+    compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, state, grads).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < d_in * d_sae * 4 / 2
 
 
