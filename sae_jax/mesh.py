@@ -5,7 +5,7 @@ which batches are split, and `dictionary`, along which latents are. The program 
 batch, so the number of devices changes no result beyond rounding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,10 +30,12 @@ def make(data: int = -1, dictionary: int = 1) -> Mesh:
             f"mesh.data={data} x mesh.dictionary={dictionary} is not the number of devices, "
             f"{devices}: set mesh.data=-1"
         )
-    # Auto: jax.make_mesh makes Explicit axes by default, which refuse the scatters of top-k.
-    return jax.make_mesh(
-        (data, dictionary), ("data", "dictionary"), axis_types=(AxisType.Auto,) * 2
-    )
+    return _of(jax.devices(), data, dictionary)
+
+
+def first(count: int) -> Mesh:
+    """Returns a mesh over the first so many devices, all along `data`."""
+    return _of(jax.devices()[:count], count, 1)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -70,6 +72,16 @@ def shardings(mesh: Mesh, tree: PyTree, latent_axes: Mapping[str, int]) -> PyTre
         return NamedSharding(mesh, PartitionSpec(*[None] * axis, "dictionary"))
 
     return jax.tree_util.tree_map_with_path(of, tree)
+
+
+def _of(devices: Sequence[jax.Device], data: int, dictionary: int) -> Mesh:
+    # Auto: jax.make_mesh makes Explicit axes by default, which refuse the scatters of top-k.
+    return jax.make_mesh(
+        (data, dictionary),
+        ("data", "dictionary"),
+        axis_types=(AxisType.Auto,) * 2,
+        devices=devices,
+    )
 
 
 def _last_name(path: tuple[Any, ...]) -> str:

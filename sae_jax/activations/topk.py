@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import schedule, select, sparse
+from sae_jax.ops import each, schedule, select, sparse
 
 
 class TopK(nn.Module):
@@ -31,7 +31,7 @@ class TopK(nn.Module):
     """
 
     k: schedule.Number
-    alpha: int | float = 1.0
+    alpha: int | float | each.Each = 1.0
     relu: bool = False
     form: Literal["auto", "dense", "sparse"] = "auto"
 
@@ -55,7 +55,7 @@ class TopK(nn.Module):
         self._refuse_more_than(d_sae)
         scale = 1.0 if context.train else self.alpha
         k = select.count(scale * schedule.value(self.k, context.step), d_sae)
-        return self.value(jnp.where(select.largest(self.score(pre), k, axis=1), pre, 0.0))
+        return self._rectified(jnp.where(select.largest(self.score(pre), k, axis=1), pre, 0.0))
 
     def choose(
         self, pre: Float[Array, "batch d_sae"], context: types.Context
@@ -63,9 +63,12 @@ class TopK(nn.Module):
         """Returns which are the k largest of each row, or None where the dense form is better."""
         if callable(self.k) or self.form == "dense":
             return None
+        if not context.train and isinstance(self.alpha * self.k, each.Each):
+            return None
         d_sae = pre.shape[-1]
         self._refuse_more_than(d_sae)
-        k = min(max(round(self.k if context.train else self.alpha * self.k), 1), d_sae)
+        scale = 1 if context.train else self.alpha
+        k = min(max(round(scale * each.most(self.k)), 1), d_sae)
         if self.form == "auto" and not sparse.pays(k, d_sae):
             return None
         return lax.top_k(self.score(lax.stop_gradient(pre)), k)[1]
@@ -75,8 +78,14 @@ class TopK(nn.Module):
         return pre
 
     def value(self, chosen: Float[Array, "batch some"]) -> Float[Array, "batch some"]:
-        """Returns the codes of latents that are kept, from their pre-activations."""
-        return jax.nn.relu(chosen) if self.relu else chosen
+        """Returns the codes of latents that were chosen, largest first, from what they were."""
+        if isinstance(self.k, each.Each):  # As many were chosen as any member keeps.
+            place = jnp.arange(chosen.shape[1])[None]
+            chosen = jnp.where(place < round(self.k), chosen, 0.0)
+        return self._rectified(chosen)
+
+    def _rectified(self, kept: Float[Array, "batch some"]) -> Float[Array, "batch some"]:
+        return jax.nn.relu(kept) if self.relu else kept
 
     def _refuse_more_than(self, d_sae: int) -> None:
         if not callable(self.k) and self.k > d_sae:

@@ -13,7 +13,7 @@ import numpy as np
 from sae_jax import mesh as meshes, types
 from sae_jax.data import base
 from sae_jax.models import base as models
-from sae_jax.ops import corrupt
+from sae_jax.ops import corrupt, each
 from sae_jax.train import feed, step
 
 _FIRST = 4096
@@ -70,6 +70,11 @@ class Evaluator:
     def __init__(self, method: step.Method, mesh: Mesh) -> None:
         """Compiles nothing yet."""
         self._method, self._mesh = method, mesh
+        self._whole = meshes.replicated(mesh)
+        self._reconstruct = each.jit(
+            functools.partial(step.reconstruct, method), out_shardings=self._whole
+        )
+        self._gather = jax.jit(lambda tree: tree, out_shardings=self._whole)
         self._programs: dict[str, Callable[..., Any]] = {}
         self._references: dict[str, np.ndarray] = {}
 
@@ -105,10 +110,8 @@ class Evaluator:
     def outputs(self, state: step.State, batch: types.Batch) -> types.Output:
         """Returns the output for a batch, in the scale of the data, as NumPy arrays."""
         state = step.at_rest(self._method, state)
-        whole = meshes.replicated(self._mesh)
-        batch = jax.tree.map(lambda array: feed.put(np.asarray(array), whole), batch)
-        reconstruct = functools.partial(step.reconstruct, self._method)
-        return jax.device_get(jax.jit(reconstruct, out_shardings=whole)(state, batch))
+        batch = jax.tree.map(lambda array: feed.put(np.asarray(array), self._whole), batch)
+        return jax.device_get(self._reconstruct(state, batch))
 
     def encoded(
         self, state: step.State, data: base.Dataset, batch_size: int = 1000
@@ -116,13 +119,12 @@ class Evaluator:
         """Returns codes `[n, d_sae]` and reconstructions `[n, d_out]` of a whole data set."""
         state = step.at_rest(self._method, state)
         codes, x_hat = [], []
-        whole = meshes.replicated(self._mesh)
         reconstruct = jax.jit(
             lambda state, raw: step.reconstruct(self._method, state, data.decode(raw)),
-            out_shardings=whole,
+            out_shardings=self._whole,
         )
         for index, mask in base.batches(data.length, batch_size):
-            raw = jax.tree.map(lambda array: feed.put(array, whole), data.rows(index))
+            raw = jax.tree.map(lambda array: feed.put(array, self._whole), data.rows(index))
             output = reconstruct(state, raw)
             rows = int(mask.sum())
             codes.append(np.asarray(output.codes)[:rows])
@@ -131,8 +133,7 @@ class Evaluator:
 
     def gathered(self, tree: Any) -> Any:
         """Returns arrays, wherever their parts lie, whole and as NumPy arrays."""
-        whole = meshes.replicated(self._mesh)
-        return jax.device_get(jax.jit(lambda tree: tree, out_shardings=whole)(tree))
+        return jax.device_get(self._gather(tree))
 
     def _prepared(self, evaluation: Evaluation, state: step.State) -> dict[str, Any]:
         """Returns what metrics compute once, by the metric's name."""
@@ -161,7 +162,7 @@ class Evaluator:
                 found[name] = models.supply(metric.sums, bound)(batch, output, reference, **given)
             return found
 
-        return jax.jit(sums, out_shardings=meshes.replicated(self._mesh))
+        return each.jit(sums, out_shardings=self._whole)
 
 
 def finish(evaluation: Evaluation, totals: Totals) -> dict[str, float]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from sae_jax import errors, mesh as meshes, types
 from sae_jax.data import base
+from sae_jax.ops import each
 from sae_jax.train import calibrate, checkpoint, evaluate, feed, progress, step, writer
 
 _INIT_EXAMPLES = 16_384
@@ -82,7 +83,7 @@ class Preempted(Exception):
 
 def template(task: Task) -> step.State:
     """Returns shape, type and sharding of each array of the state."""
-    shapes = jax.eval_shape(_initialiser(task), *_init_arguments(task, fit=False))
+    shapes = jax.eval_shape(_initialiser(task), *init_arguments(task, fit=False))
     where = meshes.shardings(task.mesh, shapes, {**task.latent_axes, "idle": 0})
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -93,15 +94,27 @@ def template(task: Task) -> step.State:
 
 def initialise(task: Task, like: step.State) -> step.State:
     """Returns the state before the first step, each array made where it will lie."""
+    return initialiser(task, like)(*init_arguments(task, fit=True))
+
+
+def initialiser(task: Task, like: step.State) -> Callable[..., step.State]:
+    """Returns the program that makes the state before the first step of `init_arguments`."""
     where = jax.tree.map(lambda leaf: leaf.sharding, like)
-    return jax.jit(_initialiser(task), out_shardings=where)(*_init_arguments(task, fit=True))
+    return each.jit(_initialiser(task), out_shardings=where)
 
 
 def program(task: Task, source: feed.Feed, like: step.State) -> Any:
+    """Returns what `runner` returns, jitted."""
+    where = jax.tree.map(lambda leaf: leaf.sharding, like)
+    whole = meshes.replicated(task.mesh)
+    return jax.jit(runner(task, source), donate_argnums=0, out_shardings=(where, whole))
+
+
+def runner(task: Task, source: feed.Feed) -> Callable[..., tuple[step.State, step.Metrics]]:
     """Returns `run(state, payload, first, until) -> (state, metrics of the last step)`.
 
     The number of steps is an argument, not part of the compiled program: however a run is cut into
-    dispatches, each step is the same machine code, and the result the same bits. Jitted.
+    dispatches, each step is the same machine code, and the result the same bits.
     """
     take = step.make(task.method)
 
@@ -111,10 +124,9 @@ def program(task: Task, source: feed.Feed, like: step.State) -> Any:
 
         metrics = jax.eval_shape(lambda: body(state.step, (state, None))[1])
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
-        return jax.lax.fori_loop(state.step, until, body, (state, zeros))
+        return jax.lax.fori_loop(first, until, body, (state, zeros))
 
-    where = jax.tree.map(lambda leaf: leaf.sharding, like)
-    return jax.jit(run, donate_argnums=0, out_shardings=(where, meshes.replicated(task.mesh)))
+    return run
 
 
 def train(
@@ -147,7 +159,7 @@ def train(
     source = feed.make(task.data, task.mesh, plan.batch_size, plan.seed, plan.log_every)
     run = program(task, source, state)
     evaluator = evaluate.Evaluator(task.method, task.mesh)
-    sound = _soundness(task)
+    sound = soundness(task)
     # Programs with collectives that pile up on several CPU devices can hang for ever.
     in_step = task.mesh.size > 1 and task.mesh.devices.flat[0].platform == "cpu"
     report = _Report(plan, rows, bar)
@@ -164,7 +176,7 @@ def train(
             saving = stopping or plan.due(plan.checkpoint_every, now)
             report.catch_up(until_last=not (evaluating or saving or in_step))
             if (evaluating or saving) and not sound(state):
-                raise errors.DivergedError(_diverged(now, {}))
+                raise diverged(now, {})
             if now == plan.num_steps and task.calibration is not None:
                 state = calibrate.thresholds(task.method, state, task.calibration, task.mesh)
             if evaluating:
@@ -194,6 +206,16 @@ def finish(task: Task, totals: Mapping[str, evaluate.Totals]) -> dict[str, float
     return numbers
 
 
+def record(
+    plan: Plan, rows: writer.Writer | writer.Silent, now: int, numbers: dict[str, float]
+) -> None:
+    """Writes the metrics of step `now` where a row is due; raises if they are not finite."""
+    if not math.isfinite(numbers["loss"] + numbers["grad_norm"]):
+        raise diverged(now, numbers)
+    if plan.due(plan.log_every, now):
+        rows.write(now, {f"train/{name}": value for name, value in numbers.items()})
+
+
 class _Report:
     """Turns the metrics of dispatches into rows, one dispatch after they were asked for."""
 
@@ -213,15 +235,12 @@ class _Report:
         while len(self._waiting) > keep:
             now, metrics = self._waiting.pop(0)
             numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            if not math.isfinite(numbers["loss"] + numbers["grad_norm"]):
-                raise errors.DivergedError(_diverged(now, numbers))
-            if self._plan.due(self._plan.log_every, now):
-                self._rows.write(now, {f"train/{name}": value for name, value in numbers.items()})
+            record(self._plan, self._rows, now, numbers)
             if self._bar is not None:
                 self._bar.update(now, numbers)
 
 
-def _soundness(task: Task) -> Callable[[step.State], bool]:
+def soundness(task: Task) -> Callable[[step.State], bool]:
     """Returns what tells whether a state is worth keeping: it and its loss are finite.
 
     The metrics of a step are of the state before it, so they say nothing of the state after it.
@@ -230,7 +249,7 @@ def _soundness(task: Task) -> Callable[[step.State], bool]:
     whole = meshes.replicated(task.mesh)
     batch = jax.tree.map(lambda array: feed.put(np.asarray(array), whole), examples)
 
-    @functools.partial(jax.jit, out_shardings=whole)
+    @functools.partial(each.jit, out_shardings=whole)
     def sound(state: step.State, batch: types.Batch) -> jax.Array:
         numbers = (
             state.params,
@@ -247,7 +266,7 @@ def _initialiser(task: Task) -> Callable[..., step.State]:
     return lambda seed, normaliser, x: step.init(task.method, seed, normaliser, x)
 
 
-def _init_arguments(task: Task, fit: bool) -> tuple[Any, ...]:
+def init_arguments(task: Task, fit: bool) -> tuple[Any, ...]:
     """Returns seed, normaliser and first examples; shapes of the latter two do not need a fit."""
     data = task.data
 
@@ -264,10 +283,11 @@ def _init_arguments(task: Task, fit: bool) -> tuple[Any, ...]:
     return np.uint32(task.plan.seed), normaliser, np.concatenate(sample)
 
 
-def _diverged(now: int, numbers: dict[str, float]) -> str:
+def diverged(now: int, numbers: dict[str, float]) -> errors.DivergedError:
+    """Returns what a run ends with whose loss or state is not finite after step `now`."""
     terms = ", ".join(f"{name}={value:.4g}" for name, value in numbers.items() if "loss" in name)
     what = f"the loss ({terms})" if terms else "the state, or its loss,"
-    return (
+    return errors.DivergedError(
         f"{what} is not finite after step {now}: lower config.optim.learning_rate or set "
         "config.optim.clip_norm; no such state was saved, and checkpoints from before are kept"
     )

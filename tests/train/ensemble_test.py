@@ -1,0 +1,158 @@
+"""Runs that one program trains, over one device or several, end as each would by itself."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from configs import sparse_mnist
+from experiments import build, join
+from sae_jax import errors, mesh as meshes
+from sae_jax.data import base
+from sae_jax.train import checkpoint, ensemble, evaluate, loop, writer
+
+CHANGES = [
+    {"seed": 1},
+    {"loss.l1.value": 0.1, "optim.learning_rate.value": 0.02},
+    {"model.activation.k": 1, "model.activation.alpha": 2.0},
+    {"seed": 2, "model.activation.k": 7},
+]
+
+
+@pytest.fixture(autouse=True)
+def data(monkeypatch):
+    x = np.random.default_rng(0).integers(0, 256, (300, 16), np.uint8)
+    data = base.Arrays(base.Spec("random", "train", (16,)), x)
+    monkeypatch.setattr(build, "data", lambda group: data)
+    return data
+
+
+def _configs(changes, d_sae=32, **more):
+    found = []
+    for change in changes:
+        config = sparse_mnist.get_config("debug")
+        config.update(num_steps=12, batch_size=64, log_every=2, eval_every=4, checkpoint_every=4)
+        config.update(more)
+        config.evals.test.batch_size = 60
+        config.model.d_sae = d_sae
+        config.model.activation = dict(name="topk", k=3, alpha=1.0)
+        config.update_from_flattened_dict(change)
+        found.append(build.plain(config))
+    return found
+
+
+def _alone(values, folder):
+    task = build.task_of(values, build.data, meshes.first(1))
+    checkpoints, rows = checkpoint.Checkpoints(folder / "checkpoints"), writer.Writer(folder)
+    try:
+        state = loop.initialise(task, loop.template(task))
+        state, totals = loop.train(task, state, checkpoints, rows)
+    finally:
+        rows.close()
+        checkpoints.close()
+    return state, loop.finish(task, totals)
+
+
+def _begin(configs, root):
+    """Returns the joined task and its members, each at its newest state."""
+    load = join.Loader()
+    joined = join.task(configs, load)
+    tasks = [join.task([values], load) for values in configs]
+    members = []
+    first = ensemble.initialise(joined, tasks)
+    for place, (task, state) in enumerate(zip(tasks, first, strict=True)):
+        folder = root / str(place)
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
+        state = checkpoints.restore(loop.template(task)) or state
+        rows = writer.Writer(folder, int(state.step))
+        members.append(ensemble.Member(task, state, checkpoints, rows))
+    return joined, members
+
+
+def _together(configs, root, stop=lambda: False):
+    joined, members = _begin(configs, root)
+    try:
+        evaluator = evaluate.Evaluator(joined.method, joined.mesh)
+        ensemble.train(joined, members, evaluator, stop=stop)
+    finally:
+        for member in members:
+            member.rows.close()
+            member.checkpoints.close()
+    return members
+
+
+def _close(one, other):
+    for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(left, right, rtol=2e-4, atol=2e-5)
+
+
+def _compare(configs, members, root):
+    for place, (values, member) in enumerate(zip(configs, members, strict=True)):
+        folder = root / f"alone {place}"
+        folder.mkdir()
+        state, results = _alone(values, folder)
+        _close(jax.device_get(member.state.params), jax.device_get(state.params))
+        _close(jax.device_get(member.state.opt_state), jax.device_get(state.opt_state))
+        assert member.state.params["w_dec"].sharding.is_equivalent_to(
+            state.params["w_dec"].sharding, 2
+        )
+        _close(loop.finish(member.task, member.totals), results)
+        rows = [writer.read(path / "metrics.jsonl") for path in (folder, root / str(place))]
+        assert [list(row) for row in rows[0]] == [list(row) for row in rows[1]]
+        _close(*rows)
+
+
+@pytest.mark.parametrize("changes", [CHANGES, CHANGES[:3]], ids=["4 devices", "3 devices"])
+def test_each_member_is_as_if_it_had_been_trained_alone(changes, tmp_path):
+    configs = _configs(changes)
+    _compare(configs, _together(configs, tmp_path), tmp_path)
+
+
+def test_in_the_sparse_form_a_smaller_k_is_a_mask(tmp_path):
+    configs = _configs([{"model.activation.k": 3}, {"model.activation.k": 9}], d_sae=320)
+    _compare(configs, _together(configs, tmp_path), tmp_path)
+
+
+def test_data_on_the_host_are_one_stream(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(base.Arrays, "resident", False)
+    configs = _configs([{}, {"optim.learning_rate.value": 0.02}])
+    _compare(configs, _together(configs, tmp_path), tmp_path)
+
+
+def test_side_by_side_they_are_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(ensemble, "_side_by_side", lambda mesh: True)
+    monkeypatch.setattr(ensemble, "_mesh", lambda count: meshes.first(1))
+    configs = _configs(CHANGES)
+    _compare(configs, _together(configs, tmp_path), tmp_path)
+
+
+def test_a_stopped_ensemble_goes_on_as_if_it_had_not_stopped(tmp_path):
+    configs = _configs(CHANGES)
+    undisturbed = _together(configs, tmp_path / "undisturbed")
+    asked = []
+    with pytest.raises(loop.Preempted, match="stopped after step 6 of 12"):
+        _together(configs, tmp_path / "stopped", stop=lambda: asked.append(1) or len(asked) == 3)
+    resumed = _together(configs, tmp_path / "stopped")
+    for place, (one, other) in enumerate(zip(undisturbed, resumed, strict=True)):
+        np.testing.assert_array_equal(one.state.params["w_enc"], other.state.params["w_enc"])
+        texts = [
+            (tmp_path / name / str(place) / "metrics.jsonl").read_text()
+            for name in ("undisturbed", "stopped")
+        ]
+        assert texts[0] == texts[1]
+
+
+def test_a_member_that_diverges_takes_no_other_with_it(tmp_path):
+    configs = _configs([{}, {"optim.learning_rate.value": 1e30}, {"seed": 3}])
+    members = _together(configs, tmp_path)
+    assert isinstance(members[1].error, errors.DivergedError)
+    assert members[0].error is None
+    assert members[2].error is None
+    assert "no such state was saved" in str(members[1].error)
+    for place, steps in ((0, [8, 12]), (1, []), (2, [8, 12])):
+        found = checkpoint.Checkpoints(tmp_path / str(place) / "checkpoints").steps()
+        assert found == steps
+    rows = (tmp_path / "0" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(rows[-1])["step"] == 12
