@@ -45,6 +45,7 @@ class _Run:
     task: loop.Task | None = None
     checkpoints: checkpoint.Checkpoints | None = None
     state: step.State | None = None
+    new: bool = False  # Whether its folder was made now.
     failed: bool = False
     done: bool = False
 
@@ -83,9 +84,8 @@ def _parsed(text: str) -> _Run:
     flags.DEFINE_string("workdir", None, "", flag_values=values)
     try:
         extra = values(argv)[1:]
-    except Exception as error:  # Whatever a config file does when it is run.
-        line = str(error).strip().splitlines()[-1]
-        raise errors.UserError(f'--trial="{text}": {line}') from error
+    except Exception as error:
+        raise errors.UserError(f'--trial="{text}": {cli.flag_error(error)}') from error
     if extra or values.workdir is None or values.config is None:
         raise errors.UserError(f'--trial="{text}": it needs --config=... and --workdir=..., alone')
     return _Run(Path(values.workdir), values.config, build.plain(values.config))
@@ -96,6 +96,7 @@ def _begin(started: _Run, claims: contextlib.ExitStack, load: join.Loader) -> No
     folder = started.folder
     workdir.refuse_foreign(folder)
     claims.enter_context(workdir.claimed(folder))
+    started.new = not (folder / "config.json").exists()
     if workdir.prepare(folder, started.config):
         started.done = True
         return
@@ -147,7 +148,7 @@ def _train(
     """Trains a group to its end, and writes the results of each run."""
     joined = join.task([each_run.values for each_run in group], load)
     evaluator = evaluate.Evaluator(joined.method, joined.mesh)
-    members = [_member(each_run) for each_run in group]
+    members = [_member(each_run, joined) for each_run in group]
     now, plan = int(members[0].state.step), joined.plan
     print(f"{len(group)} runs of {plan.num_steps:,} steps, by one program", flush=True)
     bar = progress.Progress(plan.num_steps, plan.batch_size * len(group), now)
@@ -171,7 +172,7 @@ def _train(
         each_run.state = each_run.task = each_run.checkpoints = None
 
 
-def _member(each_run: _Run) -> ensemble.Member:
+def _member(each_run: _Run, joined: loop.Task) -> ensemble.Member:
     """Returns a run as a member, and says in its log that it begins."""
     task, state, checkpoints = each_run.task, each_run.state, each_run.checkpoints
     assert task is not None
@@ -180,6 +181,7 @@ def _member(each_run: _Run) -> ensemble.Member:
     now = int(state.step)
     with _log(each_run):
         report.announce(task, each_run.folder, state, resumed=now)
+    task = dataclasses.replace(task, evaluations=joined.evaluations)  # Compiled once.
     return ensemble.Member(task, state, checkpoints, writer.Writer(each_run.folder, now))
 
 
@@ -229,7 +231,8 @@ def _failing(each_run: _Run) -> Iterator[None]:
         print(f"{each_run.folder}: {line}", file=sys.stderr, flush=True)
         with contextlib.suppress(OSError), _log(each_run):
             print(line)
-        workdir.take_back(each_run.folder)
+        if each_run.new:
+            workdir.take_back(each_run.folder)
 
 
 @contextlib.contextmanager

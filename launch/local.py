@@ -37,7 +37,7 @@ from absl import flags
 from launch import table, trials as trials_lib
 from sae_jax import errors
 
-_GRACE = 60.0  # Seconds that stopped trials have for saving.
+_GRACE = 60.0  # Seconds that each of the stopped trials of a process has for saving.
 _POLL = 0.05  # Seconds between two looks at the children.
 
 
@@ -268,7 +268,8 @@ class _Pool:
         for job in self._running:
             job.process.terminate()
         asked = len(self.signals)
-        deadline = time.monotonic() + _GRACE
+        most = max((len(job.work.trials) for job in self._running), default=1)
+        deadline = time.monotonic() + _GRACE * most
         if self._running:
             self._screen.say("stopping: the running trials save their state first")
         while self._running and time.monotonic() < deadline and len(self.signals) <= asked:

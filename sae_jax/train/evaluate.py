@@ -61,7 +61,11 @@ class Evaluation:
         """Returns the first examples, at most `count`, as a model sees them."""
         row = np.arange(min(count, self.data.length))
         raw = {name: jnp.asarray(array) for name, array in self.data.rows(row).items()}
-        return jax.jit(self.batch)(raw, jnp.asarray(row, jnp.int32))
+        return self._program(raw, jnp.asarray(row, jnp.int32))
+
+    @functools.cached_property
+    def _program(self) -> Callable[..., types.Batch]:
+        return jax.jit(self.batch)
 
 
 class Evaluator:

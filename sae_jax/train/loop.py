@@ -1,4 +1,4 @@
-"""The only training loop: many steps in one dispatch, metrics fetched one dispatch late."""
+"""The training loop of a run: many steps in one dispatch, metrics fetched one dispatch late."""
 
 from collections.abc import Callable, Mapping
 import dataclasses

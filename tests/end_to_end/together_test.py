@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import run
+from sae_jax.train import writer
 
 DEBUG = "--config=configs/sparse_mnist.py:debug"
 EXTRA = ("--config.data.name=digits", "--config.num_steps=12", "--config.checkpoint_every=6")
@@ -31,12 +32,10 @@ def test_a_trial_is_as_if_it_had_been_trained_alone(program, together, tmp_path)
     changes = ("--config.loss.l1.value=0.4", "--config.seed=2")
     result = program("experiments.main", DEBUG, f"--workdir={alone}", *EXTRA, *changes)
     assert result.returncode == 0, result.stderr
-    for name in ("results.json", "metrics.jsonl"):
-        texts = [(path / name).read_text() for path in (folder, alone)]
-        rows = [[json.loads(line) for line in text.splitlines()] for text in texts]
-        rows = rows if name == "metrics.jsonl" else [[json.loads(text)] for text in texts]
-        for one, other in zip(*rows, strict=True):
-            assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
+    rows = [writer.read(path / "metrics.jsonl") for path in (folder, alone)]
+    results = [json.loads((path / "results.json").read_text()) for path in (folder, alone)]
+    for one, other in [*zip(*rows, strict=True), results]:
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
     states = [run.load(path)[1] for path in (folder, alone)]
     np.testing.assert_allclose(*(state.params["w_enc"] for state in states), atol=1e-5)
     assert (folder / "config.json").read_text() == (alone / "config.json").read_text()
@@ -57,21 +56,55 @@ def test_a_trial_can_be_measured_and_exported(program, together, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+CONFIG = """
+from configs import sparse_mnist
+
+def get_config(arg=""):
+    config = sparse_mnist.get_config("debug")
+    config.model.decoder_norm = 1.0
+    config.model.activation = dict(name="jumprelu", start=0.01, bandwidth=0.1)
+    config.optim.b2 = 0.999
+    return config
+"""
+
+
 def test_numbers_of_any_kind_join_and_what_fails_fails_alone(program, tmp_path):
-    common = f"{DEBUG} {' '.join(EXTRA)} --config.model.decoder_norm"
+    (tmp_path / "toy.py").write_text(CONFIG)
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "letter").write_text("not a run")
-    changes = ("0.5", "1.0", "0.1 --config.optim.clip_norm=1.0", "2.0 --config.seed=3")
+    changes = [
+        "--config.model.decoder_norm=0.5 --config.model.activation.start=0.02",
+        "",
+        "--config.optim.clip_norm=1.0",
+        "--config.model.activation.bandwidth=0.2 --config.optim.b2=0.99 --config.seed=3",
+    ]
     trials = [
-        f"--trial={common}={change} --workdir={tmp_path / str(place)}"
+        f"--config={tmp_path / 'toy.py'} {' '.join(EXTRA)} {change} --workdir={tmp_path / str(place)}"
         for place, change in enumerate(changes)
     ]
-    result = program("experiments.together", *trials)
+    result = program("experiments.together", *(f"--trial={trial}" for trial in trials))
     assert result.returncode == 2
     assert "holds letter but no run" in result.stderr
+    assert [(tmp_path / str(place) / "DONE").exists() for place in range(4)] == [1, 0, 1, 1]
     assert "optim.clip_norm=1.0: another program, for 1 of 3 runs" in result.stdout
     assert "2 runs of 12 steps, by one program" in result.stdout
-    assert [(tmp_path / str(place) / "DONE").exists() for place in range(4)] == [1, 0, 1, 1]
+    alone = trials[3].replace(f"{tmp_path / '3'}", f"{tmp_path / 'alone'}")
+    assert program("experiments.main", *alone.split()).returncode == 0
+    results = [json.loads((tmp_path / f / "results.json").read_text()) for f in ("3", "alone")]
+    assert results[0] == pytest.approx(results[1], rel=1e-4)
+
+
+def test_a_wrong_trial_is_one_line(program, tmp_path):
+    for trial, said in (
+        (f"{DEBUG} --config.sed=1 --workdir={tmp_path / 'run'}", "did you mean"),
+        (f"{DEBUG} --config.model.depth=1 --workdir={tmp_path / 'run'}", "has no key"),
+        (DEBUG, "it needs --config=... and --workdir=..."),
+    ):
+        result = program("experiments.together", f"--trial={trial}")
+        assert result.returncode == 2
+        assert said in result.stderr.lower()
+        assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_sigterm_saves_all_and_the_same_command_goes_on(start, program, tmp_path):

@@ -1,7 +1,5 @@
 """Runs that one program trains, over one device or several, end as each would by itself."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
@@ -18,22 +16,22 @@ CHANGES = [
     {"model.activation.k": 1, "model.activation.alpha": 2.0},
     {"seed": 2, "model.activation.k": 7},
 ]
+DATA = base.Arrays(
+    base.Spec("random", "train", (16,)),
+    np.random.default_rng(0).integers(0, 256, (300, 16), np.uint8),
+)
 
 
 @pytest.fixture(autouse=True)
 def data(monkeypatch):
-    x = np.random.default_rng(0).integers(0, 256, (300, 16), np.uint8)
-    data = base.Arrays(base.Spec("random", "train", (16,)), x)
-    monkeypatch.setattr(build, "data", lambda group: data)
-    return data
+    monkeypatch.setattr(build, "data", lambda group: DATA)
 
 
-def _configs(changes, d_sae=32, **more):
+def _configs(changes, d_sae=32):
     found = []
     for change in changes:
         config = sparse_mnist.get_config("debug")
         config.update(num_steps=12, batch_size=64, log_every=2, eval_every=4, checkpoint_every=4)
-        config.update(more)
         config.evals.test.batch_size = 60
         config.model.d_sae = d_sae
         config.model.activation = dict(name="topk", k=3, alpha=1.0)
@@ -43,6 +41,7 @@ def _configs(changes, d_sae=32, **more):
 
 
 def _alone(values, folder):
+    folder.mkdir(exist_ok=True)
     task = build.task_of(values, build.data, meshes.first(1))
     checkpoints, rows = checkpoint.Checkpoints(folder / "checkpoints"), writer.Writer(folder)
     try:
@@ -51,7 +50,7 @@ def _alone(values, folder):
     finally:
         rows.close()
         checkpoints.close()
-    return state, loop.finish(task, totals)
+    return state, loop.finish(task, totals), writer.read(folder / "metrics.jsonl")
 
 
 def _begin(configs, root):
@@ -80,7 +79,7 @@ def _together(configs, root, stop=lambda: False):
         for member in members:
             member.rows.close()
             member.checkpoints.close()
-    return members
+    return [(root / str(place), member) for place, member in enumerate(members)]
 
 
 def _close(one, other):
@@ -88,71 +87,73 @@ def _close(one, other):
         np.testing.assert_allclose(left, right, rtol=2e-4, atol=2e-5)
 
 
-def _compare(configs, members, root):
-    for place, (values, member) in enumerate(zip(configs, members, strict=True)):
-        folder = root / f"alone {place}"
-        folder.mkdir()
-        state, results = _alone(values, folder)
+def _compare(found, alone):
+    """Compares a member with what it is alone: state, results and rows."""
+    for (state, results, rows), (folder, member) in zip(alone, found, strict=True):
         _close(jax.device_get(member.state.params), jax.device_get(state.params))
         _close(jax.device_get(member.state.opt_state), jax.device_get(state.opt_state))
-        assert member.state.params["w_dec"].sharding.is_equivalent_to(
-            state.params["w_dec"].sharding, 2
-        )
+        assert member.state.idle.sharding.is_equivalent_to(state.idle.sharding, 1)
         _close(loop.finish(member.task, member.totals), results)
-        rows = [writer.read(path / "metrics.jsonl") for path in (folder, root / str(place))]
-        assert [list(row) for row in rows[0]] == [list(row) for row in rows[1]]
-        _close(*rows)
+        mine = writer.read(folder / "metrics.jsonl")
+        assert [list(row) for row in mine] == [list(row) for row in rows]
+        _close(mine, rows)
 
 
-@pytest.mark.parametrize("changes", [CHANGES, CHANGES[:3]], ids=["4 devices", "3 devices"])
-def test_each_member_is_as_if_it_had_been_trained_alone(changes, tmp_path):
-    configs = _configs(changes)
-    _compare(configs, _together(configs, tmp_path), tmp_path)
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What each of CHANGES is alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "data", lambda group: DATA)
+        return [_alone(values, tmp_path_factory.mktemp("alone")) for values in _configs(CHANGES)]
+
+
+def test_each_member_is_as_if_it_had_been_trained_alone(alone, tmp_path):
+    _compare(_together(_configs(CHANGES), tmp_path), alone)
+
+
+def test_side_by_side_they_are_the_same(alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(ensemble, "_side_by_side", lambda mesh: True)
+    monkeypatch.setattr(ensemble, "_mesh", lambda count: meshes.first(1))
+    _compare(_together(_configs(CHANGES), tmp_path), alone)
+
+
+@pytest.mark.parametrize(("count", "devices"), [(1, 1), (2, 2), (3, 3), (5, 1), (6, 3), (16, 4)])
+def test_members_are_spread_evenly_over_as_many_devices_as_can_be(count, devices):
+    assert ensemble._mesh(count).size == devices
 
 
 def test_in_the_sparse_form_a_smaller_k_is_a_mask(tmp_path):
     configs = _configs([{"model.activation.k": 3}, {"model.activation.k": 9}], d_sae=320)
-    _compare(configs, _together(configs, tmp_path), tmp_path)
+    found = _together(configs, tmp_path)
+    _compare(found[:1], [_alone(configs[0], tmp_path / "alone")])
 
 
-def test_data_on_the_host_are_one_stream(data, tmp_path, monkeypatch):
+def test_data_on_the_host_are_one_stream(alone, tmp_path, monkeypatch):
     monkeypatch.setattr(base.Arrays, "resident", False)
-    configs = _configs([{}, {"optim.learning_rate.value": 0.02}])
-    _compare(configs, _together(configs, tmp_path), tmp_path)
-
-
-def test_side_by_side_they_are_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(ensemble, "_side_by_side", lambda mesh: True)
-    monkeypatch.setattr(ensemble, "_mesh", lambda count: meshes.first(1))
-    configs = _configs(CHANGES)
-    _compare(configs, _together(configs, tmp_path), tmp_path)
+    configs = _configs([CHANGES[0], {"seed": 1, "optim.learning_rate.value": 0.02}])
+    _compare(_together(configs, tmp_path)[:1], alone[:1])
 
 
 def test_a_stopped_ensemble_goes_on_as_if_it_had_not_stopped(tmp_path):
-    configs = _configs(CHANGES)
+    configs = _configs(CHANGES[:2])
     undisturbed = _together(configs, tmp_path / "undisturbed")
     asked = []
     with pytest.raises(loop.Preempted, match="stopped after step 6 of 12"):
         _together(configs, tmp_path / "stopped", stop=lambda: asked.append(1) or len(asked) == 3)
     resumed = _together(configs, tmp_path / "stopped")
-    for place, (one, other) in enumerate(zip(undisturbed, resumed, strict=True)):
+    for (one_folder, one), (other_folder, other) in zip(undisturbed, resumed, strict=True):
         np.testing.assert_array_equal(one.state.params["w_enc"], other.state.params["w_enc"])
-        texts = [
-            (tmp_path / name / str(place) / "metrics.jsonl").read_text()
-            for name in ("undisturbed", "stopped")
-        ]
+        texts = [(path / "metrics.jsonl").read_text() for path in (one_folder, other_folder)]
         assert texts[0] == texts[1]
 
 
 def test_a_member_that_diverges_takes_no_other_with_it(tmp_path):
     configs = _configs([{}, {"optim.learning_rate.value": 1e30}, {"seed": 3}])
-    members = _together(configs, tmp_path)
-    assert isinstance(members[1].error, errors.DivergedError)
-    assert members[0].error is None
-    assert members[2].error is None
-    assert "no such state was saved" in str(members[1].error)
-    for place, steps in ((0, [8, 12]), (1, []), (2, [8, 12])):
-        found = checkpoint.Checkpoints(tmp_path / str(place) / "checkpoints").steps()
-        assert found == steps
-    rows = (tmp_path / "0" / "metrics.jsonl").read_text().splitlines()
-    assert json.loads(rows[-1])["step"] == 12
+    (_, first), (folder, second), (_, third) = _together(configs, tmp_path)
+    assert isinstance(second.error, errors.DivergedError)
+    assert "no such state was saved" in str(second.error)
+    assert checkpoint.Checkpoints(folder / "checkpoints").steps() == []
+    for member in (first, third):
+        assert member.error is None
+        assert member.state.step == 12
+        assert member.totals
