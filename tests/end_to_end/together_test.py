@@ -78,9 +78,9 @@ def test_numbers_of_any_kind_join_and_what_fails_fails_alone(program, tmp_path):
         "--config.optim.clip_norm=1.0",
         "--config.model.activation.bandwidth=0.2 --config.optim.b2=0.99 --config.seed=3",
     ]
+    common = f"--config={tmp_path / 'toy.py'} {' '.join(EXTRA)}"
     trials = [
-        f"--config={tmp_path / 'toy.py'} {' '.join(EXTRA)} {change} --workdir={tmp_path / str(place)}"
-        for place, change in enumerate(changes)
+        f"{common} {change} --workdir={tmp_path / str(n)}" for n, change in enumerate(changes)
     ]
     result = program("experiments.together", *(f"--trial={trial}" for trial in trials))
     assert result.returncode == 2
