@@ -79,18 +79,23 @@ def test_numbers_of_any_kind_join_and_what_fails_fails_alone(program, tmp_path):
         "--config.model.activation.bandwidth=0.2 --config.optim.b2=0.99 --config.seed=3",
     ]
     common = f"--config={tmp_path / 'toy.py'} {' '.join(EXTRA)}"
+    folders = [tmp_path / str(place) for place in range(4)]
     trials = [
-        f"{common} {change} --workdir={tmp_path / str(n)}" for n, change in enumerate(changes)
+        f"{common} {change} --workdir={folder}"
+        for change, folder in zip(changes, folders, strict=True)
     ]
     result = program("experiments.together", *(f"--trial={trial}" for trial in trials))
     assert result.returncode == 2
     assert "holds letter but no run" in result.stderr
-    assert [(tmp_path / str(place) / "DONE").exists() for place in range(4)] == [1, 0, 1, 1]
+    assert [(folder / "DONE").exists() for folder in folders] == [True, False, True, True]
     assert "optim.clip_norm=1.0: another program, for 1 of 3 runs" in result.stdout
     assert "2 runs of 12 steps, by one program" in result.stdout
-    alone = trials[3].replace(f"{tmp_path / '3'}", f"{tmp_path / 'alone'}")
-    assert program("experiments.main", *alone.split()).returncode == 0
-    results = [json.loads((tmp_path / f / "results.json").read_text()) for f in ("3", "alone")]
+    alone = [*f"{common} {changes[3]}".split(), f"--workdir={tmp_path / 'alone'}"]
+    assert program("experiments.main", *alone).returncode == 0
+    results = [
+        json.loads((folder / "results.json").read_text())
+        for folder in (folders[3], tmp_path / "alone")
+    ]
     assert results[0] == pytest.approx(results[1], rel=1e-4)
 
 
@@ -109,8 +114,8 @@ def test_a_wrong_trial_is_one_line(program, tmp_path):
 
 def test_sigterm_saves_all_and_the_same_command_goes_on(start, program, tmp_path):
     trials = [
-        f"--trial={DEBUG} {' '.join(EXTRA)} --config.num_steps=4000 --config.log_every=5 "
-        f"--config.eval_every=0 --config.seed={seed} --workdir={tmp_path / str(seed)}"
+        f"--trial={DEBUG} {' '.join(EXTRA)} --config.num_steps=1000 --config.log_every=5 "
+        f"--config.checkpoint_every=0 --config.eval_every=0 --config.seed={seed} --workdir={tmp_path / str(seed)}"
         for seed in range(2)
     ]
     process = start("experiments.together", *trials)
