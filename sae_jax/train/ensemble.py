@@ -68,13 +68,16 @@ def refuse(joined: loop.Task) -> None:
 def initialise(joined: loop.Task, members: Sequence[loop.Task]) -> list[step.State]:
     """Returns the state of each member before the first step."""
     make = loop.initialiser(joined, loop.template(members[0]))
-    states, given = [], {}
+    places: dict[int, list[int]] = {}
     for place, task in enumerate(members):
-        if task.plan.seed not in given:  # Members of one seed begin with the same examples.
-            given = {task.plan.seed: loop.init_arguments(task, fit=True)}
-        with each.member(place):
-            states.append(make(*given[task.plan.seed]))
-    return states
+        places.setdefault(task.plan.seed, []).append(place)
+    states = {}
+    for alike in places.values():  # Members of one seed begin with the same examples.
+        given = loop.init_arguments(members[alike[0]], fit=True)
+        for place in alike:
+            with each.member(place):
+                states[place] = make(*given)
+    return [states[place] for place in range(len(members))]
 
 
 def train(
@@ -125,7 +128,8 @@ def train(
                 raise loop.Preempted(f"stopped after step {now} of {plan.num_steps}, and saved it")
     finally:
         for member in members:
-            member.checkpoints.wait()
+            with _failing(member):
+                member.checkpoints.wait()
         source.close()
 
 
