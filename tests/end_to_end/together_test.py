@@ -102,7 +102,7 @@ def test_numbers_of_any_kind_join_and_what_fails_fails_alone(program, tmp_path):
 def test_a_wrong_trial_is_one_line(program, tmp_path):
     for trial, said in (
         (f"{DEBUG} --config.sed=1 --workdir={tmp_path / 'run'}", "did you mean"),
-        (f"{DEBUG} --config.model.depth=1 --workdir={tmp_path / 'run'}", "has no key"),
+        (f"{DEBUG} --config.model.depth=1 --workdir={tmp_path / 'run'}", "depth"),
         (DEBUG, "it needs --config=... and --workdir=..."),
     ):
         result = program("experiments.together", f"--trial={trial}")
