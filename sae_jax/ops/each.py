@@ -150,3 +150,11 @@ class Each:
     __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
     __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
     __eq__, __ne__ = _comparison(operator.eq), _comparison(operator.ne)
+
+
+def _value_alone(number: Each) -> tuple[tuple[jax.Array], None]:
+    return (number.__jax_array__(),), None
+
+
+# Given to a function that is compiled by itself, it is the array of the member there.
+jax.tree_util.register_pytree_node(Each, _value_alone, lambda _, value: value[0])

@@ -72,6 +72,12 @@ def test_members_side_by_side_have_their_own_gradient():
     np.testing.assert_array_equal(found, [[2, 2], [6, 6]])
 
 
+def test_a_compiled_function_is_given_the_number_of_the_member():
+    twice = jax.jit(lambda decay, x: (1 - decay) * x)
+    found = _of_each(lambda x: twice(each.Each((0.5, 0.75)), x), 2, jnp.asarray(8.0))
+    assert [float(value) for value in found] == [4, 2]
+
+
 def test_what_all_decide_alike_is_decided():
     k = each.Each((3, 5))
     assert k
