@@ -36,9 +36,10 @@ def draw(rows: dict[str, Any], figure: Figure) -> None:
     images = rows["images"]
     originals = next(iter(images.values()))
     low, high = float(originals.min()), float(originals.max())
-    figure.set_figheight(SIZE[1] * (1 + 2 * len(images)) / 5)
     count, height, width = originals.shape[:3]
     gap = max(2, width // 8)
+    shape = len(images) * (height + gap) / (count * (width + gap))
+    figure.set_figheight(0.9 * SIZE[0] * shape + 0.6)  # What stands beside and below takes room.
     sheet = figures.sheet(np.concatenate(list(images.values())), count, gap)
     if sheet.ndim == 3:  # Colours know no NaN.
         sheet = np.nan_to_num(sheet, nan=1.0)
