@@ -156,5 +156,9 @@ def _value_alone(number: Each) -> tuple[tuple[jax.Array], None]:
     return (number.__jax_array__(),), None
 
 
+def _as_it_is(_: None, value: Any) -> Any:
+    return value[0]
+
+
 # Given to a function that is compiled by itself, it is the array of the member there.
-jax.tree_util.register_pytree_node(Each, _value_alone, lambda _, value: value[0])
+jax.tree_util.register_pytree_node(Each, _value_alone, _as_it_is)

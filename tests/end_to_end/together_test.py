@@ -76,7 +76,7 @@ def test_numbers_of_any_kind_join_and_what_fails_fails_alone(program, tmp_path):
         "--config.model.decoder_norm=0.5 --config.model.activation.start=0.02",
         "",
         "--config.optim.clip_norm=1.0",
-        "--config.model.activation.bandwidth=0.2 --config.optim.b2=0.99 --config.seed=3",
+        "--config.model.decoder_norm=2 --config.optim.b2=0.99 --config.seed=3",
     ]
     common = f"--config={tmp_path / 'toy.py'} {' '.join(EXTRA)}"
     folders = [tmp_path / str(place) for place in range(4)]
