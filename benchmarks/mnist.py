@@ -12,9 +12,9 @@ All in one run, in turn, medians over rounds:
 """
 
 from collections.abc import Callable
+import functools
 import importlib.util
 import statistics
-import time
 from typing import Any
 
 from absl import app, flags, logging
@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks import products, records, timing
 from configs import sparse_mnist
 from experiments import build
 from sae_jax.train import feed, loop
@@ -53,7 +54,7 @@ def plain_jit(task: loop.Task) -> Callable[[int], None]:
     tx = optax.adam(rate)
     state = loop.initialise(task, loop.template(task))
     carry: list[Any] = [state.params, tx.init(state.params)]
-    images = task.data.x.astype(np.float32) / 255
+    images = task.data.source["x"].astype(np.float32) / 255
     shuffled = np.random.default_rng(0)
 
     def loss(params: Any, x: jax.Array) -> jax.Array:
@@ -80,29 +81,6 @@ def plain_jit(task: loop.Task) -> Callable[[int], None]:
     return train
 
 
-def five_products(task: loop.Task) -> Callable[[int], None]:
-    """Returns what does the five matrix products of so many steps, and nothing else."""
-    batch, d_in = task.plan.batch_size, task.data.spec.d_in
-    d_sae = loop.template(task).idle.size
-    keys = jax.random.split(jax.random.key(0))
-    x = jax.random.normal(keys[0], (batch, d_in))
-    weights = jax.random.normal(keys[1], (d_in, d_sae)) * d_in**-0.5
-
-    # One program, as the step is one; each product waits for the one before and none is left out.
-    @jax.jit
-    def products(w_enc: jax.Array, w_dec: jax.Array, steps: jax.Array) -> Any:
-        def body(_: jax.Array, carry: Any) -> Any:
-            w_enc, w_dec = carry
-            codes = x @ w_enc
-            residual = codes @ w_dec
-            back = residual @ w_dec.T
-            return w_enc - 1e-6 * (x.T @ back), w_dec - 1e-6 * (codes.T @ residual)
-
-        return jax.lax.fori_loop(0, steps, body, (w_enc, w_dec))
-
-    return lambda steps: jax.block_until_ready(products(weights, weights.T, steps))
-
-
 def torch_loop(task: loop.Task, per_image: bool) -> Callable[[int], None]:
     """Returns the loop of the usual torch tutorial: a DataLoader, two nn.Linear, Adam.
 
@@ -118,7 +96,7 @@ def torch_loop(task: loop.Task, per_image: bool) -> Callable[[int], None]:
 
     class Digits(torch.utils.data.Dataset):
         def __init__(self) -> None:
-            self.images = torch.from_numpy(task.data.x.reshape(-1, 28, 28).copy())
+            self.images = torch.from_numpy(task.data.source["x"].reshape(-1, 28, 28).copy())
 
         def __len__(self) -> int:
             return len(self.images)
@@ -128,7 +106,7 @@ def torch_loop(task: loop.Task, per_image: bool) -> Callable[[int], None]:
             tensor = torch.from_numpy(np.array(picture, np.uint8, copy=True)).view(28, 28, 1)
             return (tensor.permute(2, 0, 1).contiguous().to(torch.float32).div(255),)
 
-    floats = torch.from_numpy(task.data.x.astype(np.float32) / 255)
+    floats = torch.from_numpy(task.data.source["x"].astype(np.float32) / 255)
     data = Digits() if per_image else torch.utils.data.TensorDataset(floats)
     loader = torch.utils.data.DataLoader(data, batch_size=task.plan.batch_size, shuffle=True)
     d_in, d_sae = task.data.spec.d_in, loop.template(task).idle.size
@@ -159,33 +137,43 @@ def main(argv: list[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)
     task = build.task(sparse_mnist.get_config())
+    d_sae = loop.template(task).idle.size
     work = {
         "this": ours(task),
         "(a) plain jit loop": plain_jit(task),
-        "(c) five products": five_products(task),
+        "(c) five products": products.five(task.plan.batch_size, task.data.spec.d_in, d_sae),
     }
     if importlib.util.find_spec("torch"):
         work["(b) torch tutorial"] = torch_loop(task, per_image=True)
         work["(b') torch, ready"] = torch_loop(task, per_image=False)
-    seconds: dict[str, list[float]] = {name: [] for name in work}
-    for turn in range(_ROUNDS.value + 1):
-        for name, run in work.items():
-            start = time.perf_counter()
-            run(_STEPS.value)
-            if turn:  # The first round compiles.
-                seconds[name].append(time.perf_counter() - start)
-    images = _STEPS.value * task.plan.batch_size
-    print(
-        f"{jax.devices()[0].platform}, jax {jax.__version__}, batch {task.plan.batch_size}, ",
-        end="",
+    seconds = timing.interleaved(
+        {name: timing.clocked(functools.partial(run, _STEPS.value)) for name, run in work.items()},
+        _ROUNDS.value,
     )
-    print(f"median of {_ROUNDS.value} rounds of {_STEPS.value} steps")
+    images = _STEPS.value * task.plan.batch_size
+    device = jax.devices()[0]
+    print(
+        f"{device.platform}, jax {jax.__version__}, batch {task.plan.batch_size}, "
+        f"median of {_ROUNDS.value} rounds of {_STEPS.value} steps"
+    )
+    rates, found = {}, {}
     for name, times in seconds.items():
-        ratios = sorted(other / own for own, other in zip(seconds["this"], times, strict=True))
+        rates[name] = images / statistics.median(times)
+        found[name], least, most = timing.ratios(times, seconds["this"])
         print(
-            f"{name:<20}{images / statistics.median(times):>10,.0f} images/s"
-            f"   this / it = {statistics.median(ratios):.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            f"{name:<20}{rates[name]:>10,.0f} images/s"
+            f"   this / it = {found[name]:.2f}  ({least:.2f} to {most:.2f})"
         )
+    del found["this"]
+    records.save(
+        records.make(
+            "benchmarks.mnist",
+            {f"this / {name}": ratio for name, ratio in found.items()},
+            {f"{name}, images/s": round(rate) for name, rate in rates.items()},
+            {"jax": jax.__version__},
+            timing.device(device),
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ evaluates or draws), and started again, until so many kills are done; then it ma
 and optimiser state must be equal byte for byte, `metrics.jsonl` and `results.json` line for line.
 """
 
+import dataclasses
 import hashlib
 from pathlib import Path
 import random
@@ -46,7 +47,7 @@ def command(folder: Path) -> list[str]:
 def digest(folder: Path) -> str:
     """Returns a hash over every byte of the run's last state."""
     _, state = run.load(folder)
-    state = state.replace(key=jax.random.key_data(state.key))
+    state = dataclasses.replace(state, key=jax.random.key_data(state.key))
     text = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
         text.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())

@@ -4,7 +4,7 @@ A group of the config names a component, `name`, and holds the component's keywo
 nothing else. It is found by the name of its file, or of its function: nothing is registered.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import difflib
 import functools
@@ -23,6 +23,7 @@ import numpy as np
 
 from sae_jax import errors, losses, mesh
 from sae_jax.data import corpus
+from sae_jax.models import sae
 from sae_jax.ops import corrupt, each, normalise, schedule
 from sae_jax.optim import constraints, optimizers, remedies, schedules
 from sae_jax.train import calibrate, evaluate, loop, step
@@ -54,11 +55,13 @@ def task_of(values: Group, load: Callable[[Group], Any], grid: Mesh | None = Non
     train_data = load(values["data"])
     spec = train_data.spec
     _check_targets(values["normaliser"], values["remedy"], spec)
-    model = _model(values["model"], spec, values["num_steps"])
+    model = _on(grid, _model(values["model"], spec, values["num_steps"]))
     _check_terms(values["loss"], model)
+    latent_axes = _module("model", "models", values["model"]["name"]).LATENT_AXES
+    whole = grid.shape["dictionary"] == 1  # Of the latents, no device has a part only.
     plan = _call("config", loop.Plan, {name: values[name] for name in _fields(loop.Plan)})
     return loop.Task(
-        method=_method(values, model, spec.grid),
+        method=_method(values, model, spec.grid, latent_axes if whole else {}),
         data=train_data,
         evaluations={
             name: _evaluation(f"evals.{name}", group, values["data"], load)
@@ -66,7 +69,7 @@ def task_of(values: Group, load: Callable[[Group], Any], grid: Mesh | None = Non
         },
         plan=plan,
         mesh=grid,
-        latent_axes=_module("model", "models", values["model"]["name"]).LATENT_AXES,
+        latent_axes=latent_axes,
         calibration=_calibration(values["calibration"], values["data"], load),
     )
 
@@ -202,7 +205,9 @@ def _check_terms(terms: Group, model: Any) -> None:
                 )
 
 
-def _method(values: Group, model: Any, grid: tuple[int, ...] | None) -> step.Method:
+def _method(
+    values: Group, model: Any, grid: tuple[int, ...] | None, latent_axes: Mapping[str, int]
+) -> step.Method:
     num_steps = values["num_steps"]
     name, kwargs = _split_name("optim", values["optim"])
     _refuse_missing("optim", kwargs, ["learning_rate"])
@@ -231,6 +236,7 @@ def _method(values: Group, model: Any, grid: tuple[int, ...] | None) -> step.Met
         corruption=_corruption("corruption", values["corruption"], grid),
         remedy=_remedy(values["remedy"], values["optim"]),
         parts=values["parts"],
+        latent_axes=latent_axes,
     )
 
 
@@ -241,6 +247,11 @@ def _remedy(group: Group, optim: Group) -> remedies.Remedy | None:
         _refuse_unknown("remedy", kwargs, [])
         return None
     of = _pick("remedy", {**_functions(remedies), "none": None}, name)
+    if optim["name"] == "adafactor":
+        raise errors.UserError(
+            f"config.remedy: {name} makes latents anew, and adafactor cannot forget single ones: "
+            'set config.optim.name="adam", with moments="int8" where memory is short'
+        )
     if optim.get("average") or optim["name"] == "schedule_free_adam":
         raise errors.UserError(
             f"config.remedy: {name} makes latents anew, and an average of parameters would mix "
@@ -289,6 +300,19 @@ def _model(group: Group, spec: Any, num_steps: int) -> Any:
     known = dict(d_in=spec.d_in, d_out=spec.d_out, grid=spec.grid)
     given = {key: value for key, value in known.items() if key in fields}
     return _call("model", functools.partial(model, **given), kwargs, taken=tuple(given))
+
+
+def _on(grid: Any, model: Any) -> Any:
+    """Returns the model with all its latents encoded at once where devices have parts of them."""
+    shards = grid.shape["dictionary"]
+    if shards == 1 or not isinstance(model, sae.SparseAutoencoder):
+        return model
+    if model.blocks > 1:
+        raise errors.UserError(
+            f"config.model.blocks={model.blocks}: latents that are split over config.mesh."
+            f"dictionary={shards} are not encoded in blocks besides: set one of them to 1"
+        )
+    return model.clone(blocks=1)
 
 
 def _activation(group: Group, num_steps: int) -> Any:

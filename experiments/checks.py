@@ -9,6 +9,7 @@ from sae_jax.ops import schedule
 from sae_jax.train import evaluate, loop, step
 
 _EXAMPLES = 512
+_CODES = 2**25  # Of all latents at once.
 
 
 def problems(task: loop.Task) -> list[str]:
@@ -48,7 +49,7 @@ def refuse_problems(task: loop.Task) -> None:
 
 def warnings(task: loop.Task, state: step.State) -> list[str]:
     """Returns what looks wrong before the first step, a line each."""
-    batch = base.first(task.data, _EXAMPLES)
+    batch = base.first(task.data, max(1, min(_EXAMPLES, _CODES // state.idle.size)))
     output = evaluate.Evaluator(task.method, task.mesh).outputs(state, batch)
     return [
         *_of_schedule(task),

@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments import build, checks
 from sae_jax.data import stream
-from sae_jax.train import feed, loop, step
+from sae_jax.train import feed, loop, memory, step
 
 
 def show(config: ml_collections.ConfigDict) -> int:
@@ -53,9 +53,9 @@ def _program(task: loop.Task) -> list[str]:
     ]
     count = sum(leaf.size for leaf in jax.tree.leaves(like.params))
     lines.append(f"parameters  {count:,}")
-    parts = {name: _device_bytes(getattr(like, name)) for name in ("params", "opt_state")}
+    parts = {name: memory.bytes_of(getattr(like, name)) for name in ("params", "opt_state")}
     lines.append(
-        f"state       {_bytes(_device_bytes(like))} on each device: parameters "
+        f"state       {_bytes(memory.bytes_of(like))} on each device: parameters "
         f"{_bytes(parts['params'])}, optimiser {_bytes(parts['opt_state'])}"
     )
     plan = task.plan
@@ -63,12 +63,13 @@ def _program(task: loop.Task) -> list[str]:
     # What a language model takes minutes to make is not made for its shape.
     payload = source.like() if isinstance(source, feed.Refilled) else source.payload(0, 1, 1)
     state = loop.initialise(task, like)
-    compiled = loop.program(task, source, like).lower(state, payload, 0, 1).compile()
-    memory = compiled.memory_analysis()
-    if memory is not None:
-        peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-        lines.append(f"memory      {_bytes(peak)} on each device while training, data included")
+    needs = memory.needs(task, state, source, payload)
     source.close()
+    most = max(needs, key=lambda name: needs[name])
+    rest = ", ".join(f"{name} {_bytes(size)}" for name, size in needs.items() if name != most)
+    lines.append(
+        f"memory      {_bytes(needs[most])} on each device at most, data included: {most}; {rest}"
+    )
     lines.append(f"arithmetic  {_flop(task, state):.3g} GFLOP a step, over all devices")
     return lines + [f"warning: {warning}" for warning in checks.warnings(task, state)]
 
@@ -90,15 +91,6 @@ def _spread(sharding: jax.sharding.NamedSharding) -> str:
     if "dictionary" not in tuple(sharding.spec) or sharding.mesh.shape["dictionary"] == 1:
         return "whole on every device"
     return f"split over {sharding.mesh.shape['dictionary']} devices"
-
-
-def _device_bytes(tree: Any) -> int:
-    """Returns the bytes of a tree of shapes that lie on one device."""
-    total = 0
-    for leaf in jax.tree.leaves(tree):
-        size = 8 if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype.itemsize
-        total += math.prod(leaf.sharding.shard_shape(leaf.shape)) * size
-    return total
 
 
 def _bytes(count: float) -> str:

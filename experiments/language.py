@@ -91,10 +91,11 @@ def largest(store: reader.Store, site: str) -> float:
 def _reconstruct(task: loop.Task, state: step.State) -> language.Reconstruct:
     state = step.at_rest(task.method, state)
     whole = meshes.replicated(task.mesh)
-    program = jax.jit(
-        lambda state, x: step.reconstruct(task.method, state, types.Batch(x=x)).x_hat,
-        out_shardings=whole,
-    )
+
+    def of(state: step.State, x: jax.Array) -> jax.Array:
+        return step.reconstruct(task.method, state, types.Batch(x=x)).x_hat
+
+    program = jax.jit(meshes.over(task.mesh, of), out_shardings=whole)
     return lambda x: np.asarray(program(state, feed.put(np.asarray(x), whole)))
 
 

@@ -9,6 +9,10 @@ class UserError(Exception):
     """
 
 
+class NotAtOnceError(UserError):
+    """All pre-activations are asked for where there is one block of them at a time."""
+
+
 class DataError(UserError):
     """Data are missing, damaged or not what they should be."""
 

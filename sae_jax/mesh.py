@@ -2,10 +2,12 @@
 
 One program runs over all devices of all hosts: `jax.jit` over a mesh with the axes `data`, along
 which batches are split, and `dictionary`, along which latents are. The program sees the global
-batch, so the number of devices changes no result beyond rounding.
+batch, so the number of devices changes no result beyond rounding. Where XLA would divide badly,
+`sae_jax/ops/sharded.py` says what each device does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import functools
 from typing import Any
 
 import jax
@@ -64,6 +66,8 @@ def shardings(mesh: Mesh, tree: PyTree, latent_axes: Mapping[str, int]) -> PyTre
         if axis is None or leaf.ndim <= axis:
             return replicated(mesh)
         shards = mesh.shape["dictionary"]
+        if leaf.shape[axis] % shards and any(_named(entry) == "opt_state" for entry in path):
+            return replicated(mesh)  # A moment in another shape: a scale, or a sum of squares.
         if leaf.shape[axis] % shards:
             raise errors.UserError(
                 f"{leaf.shape[axis]} latents cannot be split over mesh.dictionary={shards}: "
@@ -72,6 +76,23 @@ def shardings(mesh: Mesh, tree: PyTree, latent_axes: Mapping[str, int]) -> PyTre
         return NamedSharding(mesh, PartitionSpec(*[None] * axis, "dictionary"))
 
     return jax.tree_util.tree_map_with_path(of, tree)
+
+
+def over(mesh: Mesh, function: Callable) -> Callable:
+    """Returns `function` as a program over a mesh is made of it: `jax.jit(over(mesh, function))`.
+
+    While it is traced, operations that XLA would divide badly know of the mesh and divide
+    themselves (`sae_jax/ops/sharded.py`). Some argument or result has to lie on the mesh.
+    """
+    if mesh.size == 1:
+        return function
+
+    @functools.wraps(function)
+    def traced(*args: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*args)
+
+    return traced
 
 
 def _of(devices: Sequence[jax.Device], data: int, dictionary: int) -> Mesh:
@@ -86,8 +107,9 @@ def _of(devices: Sequence[jax.Device], data: int, dictionary: int) -> Mesh:
 
 def _last_name(path: tuple[Any, ...]) -> str:
     """Returns the last dict key or attribute on a path; "" if there is none."""
-    for entry in reversed(path):
-        name = getattr(entry, "key", getattr(entry, "name", None))
-        if isinstance(name, str):
-            return name
-    return ""
+    names = (_named(entry) for entry in reversed(path))
+    return next((name for name in names if isinstance(name, str)), "")
+
+
+def _named(entry: Any) -> Any:
+    return getattr(entry, "key", getattr(entry, "name", None))

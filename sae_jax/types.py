@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import flax.struct
 import jax
@@ -84,23 +84,30 @@ class Pre:
     So that a few of them can be taken with a gradient that reaches only their own weights.
 
     Attributes:
-      dense: `[batch, d_sae]`, all of them; its gradient is that of the matrix product.
+      dense: `[batch, d_sae]`, all of them; its gradient is that of the matrix product. None where
+        there are never all of them at once, but blocks of latents one after the other.
       x: `[batch, d_in]`.
       centre: `[d_in]`.
       w_enc: `[d_in, d_sae]`.
       b_enc: `[d_sae]`.
+      blocks: how many blocks there are then.
+      compute: the type to which the operands of products are rounded.
     """
 
-    dense: jax.Array
+    dense: jax.Array | None
     x: jax.Array
     centre: jax.Array
     w_enc: jax.Array
     b_enc: jax.Array
+    blocks: int = flax.struct.field(pytree_node=False, default=1)
+    compute: Literal["float32", "bfloat16"] = flax.struct.field(
+        pytree_node=False, default="float32"
+    )
 
     @property
     def shape(self) -> tuple[int, ...]:
         """`(batch, d_sae)`."""
-        return self.dense.shape
+        return (self.x.shape[0], self.w_enc.shape[1])
 
 
 @flax.struct.dataclass

@@ -16,13 +16,10 @@ import pytest
 from tests import programs
 
 FLAGS = os.environ.get("XLA_FLAGS", "")
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-if jax.__version_info__ < (0, 11):  # Later ones end the process at a flag that they do not know.
-    QUICK += " --xla_cpu_use_fusion_emitters=false"
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-os.environ["XLA_FLAGS"] = f"{FLAGS} {QUICK}"
+os.environ["XLA_FLAGS"] = f"{FLAGS} {programs.QUICK}"
 jax.devices()  # XLA reads its flags now; programs that tests start get them as they were.
 os.environ["XLA_FLAGS"] = FLAGS
 

@@ -43,12 +43,11 @@ class Opened:
     def encoder(self) -> Callable[[np.ndarray], jax.Array]:
         """Returns a function from numbers of rows to codes `[rows, d_sae]`; compiles once."""
         whole = meshes.replicated(self.task.mesh)
-        codes = jax.jit(
-            lambda state, raw: (
-                step.reconstruct(self.task.method, state, self.data.decode(raw)).codes
-            ),
-            out_shardings=whole,
-        )
+
+        def of(state: step.State, raw: dict[str, jax.Array]) -> jax.Array:
+            return step.reconstruct(self.task.method, state, self.data.decode(raw)).codes
+
+        codes = jax.jit(meshes.over(self.task.mesh, of), out_shardings=whole)
 
         def encode(index: np.ndarray) -> jax.Array:
             raw = {name: feed.put(array, whole) for name, array in self.data.rows(index).items()}

@@ -9,15 +9,18 @@ low and more than k latents are active at rest: calibrate it on held-out example
 (`sae_jax/train/calibrate.py`).
 """
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import schedule, select
+from sae_jax.ops import each, schedule, select, sharded, sparse
+
+_MOST = 4  # Times k: latents of one example that the sparse form keeps.
 
 
 class BatchTopK(nn.Module):
@@ -29,10 +32,14 @@ class BatchTopK(nn.Module):
     Attributes:
       k: how many on average, a number (3.5 is one) or a schedule.
       decay: what is left of a step's weight in theta after each later one, from 0 to below 1.
+      form: of the codes in training. "sparse", for a k that does not change, looks among the 4 k
+        largest of each example, so that no example keeps more than 4 k; "dense" looks everywhere;
+        "auto" chooses by the sizes.
     """
 
     k: schedule.Number
     decay: float = 0.99
+    form: Literal["auto", "dense", "sparse"] = "auto"
 
     def __post_init__(self) -> None:
         """Refuses a k and a decay that cannot be."""
@@ -40,29 +47,66 @@ class BatchTopK(nn.Module):
             raise ValueError(f"k={self.k}: it must be above 0")
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay={self.decay}: it must be from 0 to below 1")
+        if self.form not in ("auto", "dense", "sparse"):
+            raise ValueError(f'form="{self.form}": choose auto, dense or sparse')
+        if self.form == "sparse" and callable(self.k):
+            raise ValueError('form="sparse": k must be a number, not a schedule')
         super().__post_init__()
 
-    @nn.compact
+    def setup(self) -> None:
+        """Makes the stats."""
+        self.total = self.variable("stats", "sum", jnp.zeros, ())
+        self.weight = self.variable("stats", "weight", jnp.zeros, ())
+
     def __call__(
         self, pre: Float[Array, "batch d_sae"], context: types.Context
     ) -> Float[Array, "batch d_sae"]:
         """Returns what the batch keeps, or, at rest, what exceeds theta."""
-        batch, d_sae = pre.shape
+        self._refuse_more_than(pre.shape[1])
+        if not context.train:
+            theta = self.total.value / jnp.maximum(self.weight.value, 1e-30)
+            return jnp.where(pre > jnp.maximum(theta, 0.0), pre, 0.0)
+        return self._kept(pre, pre, context)
+
+    def choose(
+        self, pre: Float[Array, "batch d_sae"], context: types.Context
+    ) -> Int[Array, "batch some"] | None:
+        """Returns among which latents of each example those that are kept are, or None for all."""
+        if callable(self.k) or self.form == "dense" or not context.train:
+            return None
+        d_sae = pre.shape[1]
+        self._refuse_more_than(d_sae)
+        some = min(math.ceil(_MOST * each.most(self.k)), d_sae)
+        if self.form == "auto" and not sparse.pays(some, d_sae):
+            return None
+        return sharded.top_k(pre, some)[1]
+
+    def among(
+        self,
+        found: Float[Array, "batch some"],
+        compared: Float[Array, "batch some"],
+        context: types.Context,
+    ) -> Float[Array, "batch some"]:
+        """Returns the codes of what was chosen, zeros for what the batch does not keep."""
+        if isinstance(self.k, each.Each):  # As many were chosen as any member looks among.
+            place = jnp.arange(compared.shape[1])[None]
+            compared = jnp.where(place < _MOST * self.k, compared, -jnp.inf)
+        return self._kept(found, compared, context)
+
+    def _kept(self, pre: Array, compared: Array, context: types.Context) -> Array:
+        compared = jax.lax.stop_gradient(compared)
+        batch = pre.shape[0]
+        count = select.count(batch * schedule.value(self.k, context.step), pre.size)
+        kept = select.largest(compared, count, axis=None) & (compared > 0)
+        smallest = jnp.where(kept, compared, jnp.inf).min()
+        share = jnp.where(jnp.isfinite(smallest), 1.0 - self.decay, 0.0)
+        self.total.value += share * (jnp.where(share > 0, smallest, 0.0) - self.total.value)
+        self.weight.value += share * (1.0 - self.weight.value)
+        return jax.nn.relu(jnp.where(kept, pre, 0.0))
+
+    def _refuse_more_than(self, d_sae: int) -> None:
         if not callable(self.k) and self.k > d_sae:
             raise ValueError(f"k={self.k} of {d_sae} latents: choose a smaller k")
-        total = self.variable("stats", "sum", jnp.zeros, ())
-        weight = self.variable("stats", "weight", jnp.zeros, ())
-        if not context.train:
-            theta = total.value / jnp.maximum(weight.value, 1e-30)
-            return jnp.where(pre > jnp.maximum(theta, 0.0), pre, 0.0)
-        count = select.count(batch * schedule.value(self.k, context.step), batch * d_sae)
-        kept = select.largest(pre.reshape(1, -1), count, axis=1).reshape(pre.shape)
-        codes = jax.nn.relu(jnp.where(kept, pre, 0.0))
-        smallest = jnp.where(codes > 0, jax.lax.stop_gradient(codes), jnp.inf).min()
-        share = jnp.where(jnp.isfinite(smallest), 1.0 - self.decay, 0.0)
-        total.value += share * (jnp.where(share > 0, smallest, 0.0) - total.value)
-        weight.value += share * (1.0 - weight.value)
-        return codes
 
     def raised(self, stats: dict[str, Any], factor: float) -> dict[str, Any]:
         """Returns stats with which theta is `factor` times as high."""

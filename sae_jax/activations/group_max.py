@@ -8,11 +8,10 @@ needed, and latents of a group exclude each other (groups are `d_sae / k` neighb
 
 from flax import linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import sparse
+from sae_jax.ops import sharded, sparse
 
 
 class GroupMax(nn.Module):
@@ -36,7 +35,7 @@ class GroupMax(nn.Module):
         """Returns the largest of each group in their places."""
         del context
         indices = self._largest(pre)
-        chosen = self.value(jnp.take_along_axis(pre, indices, axis=1))
+        chosen = self.value(sparse.take(pre, indices))
         return sparse.dense(types.Codes(chosen, indices, pre.shape[-1]))
 
     def choose(
@@ -51,13 +50,10 @@ class GroupMax(nn.Module):
         return jax.nn.relu(chosen)
 
     def _largest(self, pre: Array) -> Array:
-        batch, d_sae = pre.shape
+        d_sae = pre.shape[-1]
         if d_sae % self.k:
             raise ValueError(f"k={self.k} groups of {d_sae} latents: choose a k that divides them")
-        size = d_sae // self.k
-        groups = jax.lax.stop_gradient(pre).reshape(batch, self.k, size)
-        first = size * jnp.arange(self.k, dtype=jnp.int32)
-        return groups.argmax(axis=-1).astype(jnp.int32) + first[None]
+        return sharded.largest_of_groups(pre, self.k)
 
 
 Activation = GroupMax

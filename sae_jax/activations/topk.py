@@ -12,12 +12,11 @@ from typing import Literal
 
 from flax import linen as nn
 import jax
-from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import each, schedule, select, sparse
+from sae_jax.ops import each, schedule, select, sharded, sparse
 
 
 class TopK(nn.Module):
@@ -61,17 +60,25 @@ class TopK(nn.Module):
         self, pre: Float[Array, "batch d_sae"], context: types.Context
     ) -> Int[Array, "batch k"] | None:
         """Returns which are the k largest of each row, or None where the dense form is better."""
+        d_sae = pre.shape[-1]
+        k = self.number(d_sae, context.train)
+        if k is None or (self.form == "auto" and not sparse.pays(k, d_sae)):
+            return None
+        return sharded.top_k(self.score(pre), k)[1]
+
+    def number(self, d_sae: int, train: bool) -> int | None:
+        """Returns how many latents are kept, or None where that changes or the form is dense.
+
+        An activation with this method keeps those of the largest `score`, each with its `value`,
+        and they can be found a block of latents at a time.
+        """
         if callable(self.k) or self.form == "dense":
             return None
-        if not context.train and isinstance(self.alpha * self.k, each.Each):
+        kept = each.most(self.k) if train else self.alpha * self.k
+        if isinstance(kept, each.Each):
             return None
-        d_sae = pre.shape[-1]
         self._refuse_more_than(d_sae)
-        scale = 1 if context.train else self.alpha
-        k = min(max(round(scale * each.most(self.k)), 1), d_sae)
-        if self.form == "auto" and not sparse.pays(k, d_sae):
-            return None
-        return lax.top_k(self.score(lax.stop_gradient(pre)), k)[1]
+        return min(max(round(kept), 1), d_sae)
 
     def score(self, pre: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_sae"]:
         """Returns what is compared."""

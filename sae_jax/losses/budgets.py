@@ -1,12 +1,11 @@
 """Reconstructions from more or fewer latents than the model keeps, so that k may change later."""
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import geometry, select, sparse
+from sae_jax.ops import blocked, geometry, select, sharded, sparse
 
 
 def multi_topk(
@@ -35,13 +34,15 @@ def multi_topk(
     w_dec, pre = geometry.decoder_rows(params, output), output.pre
     k = min(k, w_dec.shape[0])
     act = jax.nn.relu if relu else lambda x: x
-    everything, compared = sparse.all_of(pre), sparse.compared(output)
-    if sparse.pays(k, w_dec.shape[0]):
-        indices = lax.top_k(lax.stop_gradient(compared), k)[1]
+    if blocked.of(pre):
+        values, indices = blocked.top_k(pre, k, blocked.times(output.extras.get("compared")))
+        x_hat = sparse.decode(act(values), indices, w_dec)
+    elif sparse.pays(k, w_dec.shape[0]):
+        indices = sharded.top_k(sparse.compared(output), k)[1]
         x_hat = sparse.decode(act(sparse.take(pre, indices)), indices, w_dec)
     else:
-        kept = select.largest(compared, jnp.asarray(k, jnp.int32), axis=1)
-        x_hat = jnp.where(kept, act(everything), 0.0) @ w_dec
+        kept = select.largest(sparse.compared(output), jnp.asarray(k, jnp.int32), axis=1)
+        x_hat = jnp.where(kept, act(sparse.all_of(pre)), 0.0) @ w_dec
     return ((batch.target - x_hat - params["b_dec"][None]) ** 2).sum(axis=-1)
 
 
@@ -77,7 +78,8 @@ def _largest(output: types.Output, k: int) -> tuple[Float[Array, "batch k"], Int
     numbers = compared = sparse.values(codes)
     if "compared" in output.extras:
         compared = numbers * sparse.of_latents(codes, output.extras["compared"])
-    places = lax.top_k(lax.stop_gradient(compared), min(k, numbers.shape[1]))[1]
+    known = isinstance(codes, types.Codes)
+    places = sharded.top_k(compared, min(k, numbers.shape[1]), whole_rows=known)[1]
     values = jnp.take_along_axis(numbers, places, axis=1)
     if isinstance(codes, types.Codes):
         places = jnp.take_along_axis(codes.indices, places, axis=1)

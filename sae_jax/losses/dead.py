@@ -1,12 +1,14 @@
 """What brings latents back that have long been silent."""
 
+from collections.abc import Callable
+
 import jax
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
-from sae_jax.ops import geometry, select, sparse
+from sae_jax.ops import blocked, geometry, select, sharded, sparse
 
 _MOST = 20.0  # Of a pre-activation that exp is taken of.
 
@@ -49,17 +51,22 @@ def auxk(
     rows = mask.sum()
     spread = (((error - error.sum(axis=0)[None] / rows) * mask[:, None]) ** 2).sum() / rows
 
-    def with_dead(w_dec: Array, pre: Array | types.Pre) -> Array:
-        found = _of_dead(pre, dead, k, relu, w_dec)
+    def missed(found: Array) -> Array:
         share = jnp.minimum(dead.sum() / k, 1.0)
         scale = jnp.where(spread > 0, spread, 1.0) if normalise else 1.0
         return share * ((error - found) ** 2).sum(axis=-1) / scale
+
+    def with_dead(w_dec: Array, pre: Array | types.Pre) -> Array:
+        return missed(_of_dead(pre, dead, k, relu, w_dec))
 
     def without(w_dec: Array, pre: Array | types.Pre) -> Array:
         del w_dec, pre
         return jnp.zeros_like(mask)
 
     helped = dead.any() & (spread > 0)
+    if blocked.of(output.pre):
+        found = blocked.decoded_where(helped, output.pre, k, dead, _act(relu), w_dec)
+        return jnp.where(helped, missed(found), 0.0)
     return lax.cond(helped, with_dead, without, w_dec, output.pre)
 
 
@@ -94,14 +101,18 @@ def ghost(
     return jnp.where(context.dead.any(), same * missed, 0.0)
 
 
+def _act(relu: bool) -> Callable[[Array], Array]:
+    return jax.nn.relu if relu else lambda x: x
+
+
 def _of_dead(
     pre: Array | types.Pre, dead: Array, k: int, relu: bool, w_dec: Array
 ) -> Float[Array, "batch d"]:
     """Returns `sum_j a_j d_j` over the k largest pre-activations of dead latents."""
     score = jnp.where(dead[None], lax.stop_gradient(sparse.all_of(pre)), -jnp.inf)
-    act = jax.nn.relu if relu else lambda x: x
+    act = _act(relu)
     if sparse.pays(k, len(dead)):
-        indices = lax.top_k(score, k)[1]
+        indices = sharded.top_k(score, k)[1]
         chosen = act(sparse.take(pre, indices)) * dead[indices]
         return sparse.decode(chosen, indices, w_dec)
     kept = select.largest(score, jnp.asarray(k, jnp.int32), axis=1) & dead[None]

@@ -8,6 +8,7 @@ leaving its part to later, more special ones (Bussmann et al. 2025, arXiv 2503.1
 """
 
 from collections.abc import Sequence
+import functools
 from typing import Literal
 
 import jax
@@ -17,8 +18,10 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from sae_jax import errors, types
-from sae_jax.ops import geometry, schedule, sparse
+from sae_jax.ops import geometry, schedule, sharded, sparse
+from sae_jax.ops.sharded import BOTH, LATENTS, WHOLE
 
+_ON_EACH = ("dictionary", None, "data")  # What each device adds: `[devices, prefixes, batch, d]`.
 _BLOCKS = 32  # In which a dictionary is decoded where prefixes may end anywhere.
 
 
@@ -53,12 +56,11 @@ def matryoshka(
     scale = jnp.asarray(_weights(weights, ends), jnp.float32)
     x_hat = jnp.broadcast_to(params["b_dec"][None], batch.target.shape)
     error = jnp.zeros(batch.size)
-    start = 0
-    for weight, end in zip(scale, ends, strict=True):
-        x_hat = lax.stop_gradient(x_hat) if detach and start else x_hat
-        x_hat = x_hat + _part(output.codes, w_dec, start, end)
+    parts = _parts(output.codes, w_dec, ends)
+    for number, (weight, part) in enumerate(zip(scale, parts, strict=True)):
+        x_hat = lax.stop_gradient(x_hat) if detach and number else x_hat
+        x_hat = x_hat + part
         error += weight * ((batch.target - x_hat) ** 2).sum(axis=-1)
-        start = end
     return error if total == "sum" else error / scale.sum()
 
 
@@ -120,8 +122,7 @@ def _decoded(
 ) -> Float[Array, "prefixes batch d"]:
     """Returns `sum_{i < end} f_i d_i` for each end.
 
-    Dense codes are decoded once, in blocks of latents that are then summed; besides, each prefix
-    costs the block in which it ends. Sparse codes are decoded once for each prefix.
+    Dense codes are decoded once, sparse ones once for each prefix.
     """
     if isinstance(codes, types.Codes):
         known: types.Codes = codes
@@ -131,6 +132,24 @@ def _decoded(
             return sparse.decode(kept, known.indices, w_dec)
 
         return lax.map(first, ends)
+    split = sharded.split(*codes.shape)
+    if not split.splits("dictionary"):
+        return _by_blocks(codes, w_dec, ends)
+
+    def own(codes: Array, w_dec: Array, ends: Array) -> Array:
+        here = jnp.clip(ends - split.place() * len(w_dec), 0, len(w_dec))
+        made = _by_blocks(codes, w_dec, jnp.maximum(here, 1))
+        return jnp.where((here > 0)[:, None, None], made, 0.0)[None]
+
+    return split.over(own, (BOTH, LATENTS, WHOLE), _ON_EACH)(codes, w_dec, ends).sum(axis=0)
+
+
+def _by_blocks(codes: Array, w_dec: Array, ends: Array) -> Array:
+    """Returns `sum_{i < end} f_i d_i` for each end, from 1 on, `[prefixes, batch, d]`.
+
+    Dense codes are decoded in blocks of latents that are then summed; besides, each prefix costs
+    the block in which it ends.
+    """
     size = -(-w_dec.shape[0] // _BLOCKS)
     blocks = -(-w_dec.shape[0] // size)
     short = blocks * size - w_dec.shape[0]
@@ -144,12 +163,33 @@ def _decoded(
     return whole[last] - left_out
 
 
-def _part(codes: Array | types.Codes, w_dec: Array, start: int, end: int) -> Array:
-    """Returns `sum_{start <= i < end} f_i d_i`, `[batch, d]`."""
-    if not isinstance(codes, types.Codes):
-        return codes[:, start:end] @ w_dec[start:end]
-    inside = (codes.indices >= start) & (codes.indices < end)
-    return sparse.decode(jnp.where(inside, codes.values, 0.0), codes.indices, w_dec)
+def _parts(codes: Array | types.Codes, w_dec: Array, ends: Sequence[int]) -> list[Array]:
+    """Returns what the latents from each end to the next write, `[batch, d]` each."""
+    cuts = list(zip((0, *ends), ends, strict=False))
+    if isinstance(codes, types.Codes):
+        known: types.Codes = codes
+
+        def between(start: int, end: int) -> Array:
+            inside = (known.indices >= start) & (known.indices < end)
+            kept = jnp.where(inside, known.values, 0.0)
+            return sparse.decode(kept, known.indices, w_dec)
+
+        return [between(*cut) for cut in cuts]
+    split = sharded.split(*codes.shape)
+    if not split.splits("dictionary"):
+        return [codes[:, start:end] @ w_dec[start:end] for start, end in cuts]
+    count = split.part(len(w_dec))
+
+    def own(codes: Array, w_dec: Array) -> Array:
+        def at(first: int, codes: Array, w_dec: Array) -> Array:
+            here = np.clip(np.asarray(cuts) - first, 0, count).tolist()
+            return jnp.stack([codes[:, start:end] @ w_dec[start:end] for start, end in here])
+
+        firsts = range(0, split.shards["dictionary"] * count, count)
+        branches = [functools.partial(at, first) for first in firsts]
+        return lax.switch(split.place(), branches, codes, w_dec)[None]
+
+    return list(split.over(own, (BOTH, LATENTS), _ON_EACH)(codes, w_dec).sum(axis=0))
 
 
 def _ends(prefixes: Sequence[int | float], d_sae: int) -> list[int]:

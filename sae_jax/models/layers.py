@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from sae_jax import types
-from sae_jax.ops import geometry, linear, sparse
+from sae_jax.ops import blocked, geometry, linear, sparse
 
 NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "elu": jax.nn.elu,
@@ -34,6 +34,8 @@ def encode(
     b_enc: jax.Array,
     context: types.Context,
     norms: jax.Array | None = None,
+    blocks: int = 1,
+    compute: linear.Compute = "float32",
 ) -> tuple[jax.Array | types.Codes, types.Pre]:
     """Returns codes and pre-activations `(x - centre) w_enc + b_enc` of a linear encoder.
 
@@ -45,9 +47,41 @@ def encode(
       b_enc: `[d_sae]`.
       context: of the pass.
       norms: as `activate` takes them.
+      blocks: of latents, encoded one after the other in a training step; 0 for as many as suit the
+        sizes. At rest all latents are encoded at once.
+      compute: the type to which the operands of products are rounded.
     """
-    known = types.Pre(linear.encode(x, centre, w_enc, b_enc), x, centre, w_enc, b_enc)
-    return activate(activation, known, context, norms), known
+    d_sae = w_enc.shape[1]
+    count = blocks or blocked.count(x.shape[0], d_sae, x.dtype.itemsize)
+    k = _number(activation, d_sae) if context.train and count > 1 else None
+    if k is None:
+        everything = linear.encode(x, centre, w_enc, b_enc, compute)
+        if hasattr(activation, "choose"):
+            # Written once: each of its readers would else add the bias anew and write its own.
+            everything = jax.lax.optimization_barrier(everything)
+        pre = types.Pre(everything, x, centre, w_enc, b_enc)
+        return activate(activation, pre, context, norms), pre
+    kept: Any = activation
+    pre, seen = types.Pre(None, x, centre, w_enc, b_enc, count, compute), blocked.times(norms)
+    values, indices = blocked.top_k(pre, k, lambda *block: kept.score(seen(*block)))
+    return types.Codes(kept.value(values), indices, d_sae), pre
+
+
+def check_blocks(blocks: int, activation: nn.Module, d_sae: int) -> None:
+    """Raises a ValueError for blocks that an activation cannot choose from."""
+    if blocks < 0:
+        raise ValueError(f"blocks={blocks}: it must be 1 or more, or 0 to choose by the sizes")
+    if blocks > 1 and _number(activation, d_sae) is None:
+        raise ValueError(
+            f"blocks={blocks}: only topk and abs_topk can choose from blocks, with a number for k "
+            'and another form than "dense"'
+        )
+
+
+def _number(activation: nn.Module, d_sae: int) -> int | None:
+    """Returns how many latents of each example are kept, if they can be chosen from blocks."""
+    number: Any = getattr(activation, "number", None)
+    return number and number(d_sae, train=True)
 
 
 def activate(
@@ -73,8 +107,13 @@ def activate(
     if indices is None:
         codes: Any = activation(seen, context)
         return codes if size is None else codes / jnp.where(size > 0, size, 1.0)
-    kept: Any = activation.value
-    return types.Codes(kept(sparse.take(pre, indices)), indices, everything.shape[-1])
+    kept: Any = activation
+    found = sparse.take(pre, indices)
+    if hasattr(activation, "among"):
+        codes = kept.among(found, sparse.take(seen, indices), context)
+    else:
+        codes = kept.value(found)
+    return types.Codes(codes, indices, everything.shape[-1])
 
 
 def decode(params: Mapping[str, Any], codes: jax.Array | types.Codes) -> jax.Array:

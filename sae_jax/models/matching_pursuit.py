@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from sae_jax import types
 from sae_jax.models import layers
-from sae_jax.ops import linear, pursuit
+from sae_jax.ops import linear, pursuit, sparse
 
 LATENT_AXES = {"w_dec": 0}
 
@@ -56,7 +56,7 @@ class MatchingPursuit(nn.Module):
         no_bias = jnp.zeros(self.d_sae, x.dtype)
         pre = types.Pre(linear.encode(x, b_dec, w_dec.T, no_bias), x, b_dec, w_dec.T, no_bias)
         r = x - b_dec[None]
-        indices = pursuit.choose(pre.dense, r, w_dec, self.k, self.relu)
+        indices = pursuit.choose(sparse.all_of(pre), r, w_dec, self.k, self.relu)
         values, left = pursuit.explain(r, indices, w_dec, self.relu)
         return types.Output(x - left, pursuit.codes(values, indices, self.d_sae), pre)
 

@@ -14,13 +14,12 @@ from typing import get_args
 
 from flax import linen as nn
 import jax
-from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
 from sae_jax.models import layers
-from sae_jax.ops import experts, sparse
+from sae_jax.ops import experts, sharded, sparse
 
 LATENT_AXES = {"w_enc": 1, "w_dec": 0}
 
@@ -81,7 +80,7 @@ class Switch(nn.Module):
         expert = p.argmax(axis=1)
         own = experts.product(x - b_dec[None], w_enc, expert, self.experts)
         first = (expert * own.shape[1]).astype(jnp.int32)[:, None]
-        values, places = lax.top_k(lax.stop_gradient(own), self.k)
+        values, places = sharded.top_k(own, self.k, whole_rows=True)
         indices = places.astype(jnp.int32) + first
         no_bias = jnp.zeros(self.d_sae, x.dtype)
         values = sparse.known(values, indices, x, b_dec, w_enc, no_bias)

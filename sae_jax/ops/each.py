@@ -41,7 +41,24 @@ def member(index: Any) -> Iterator[None]:
         _MEMBER.reset(token)
 
 
-def jit(function: Callable[..., Any], **kwargs: Any) -> Callable[..., Any]:
+class Program:
+    """What `jit` returns."""
+
+    def __init__(self, alone: Any, joined: Any) -> None:
+        """Takes the program without a member, and that which takes one first. Both jitted."""
+        self._alone, self._joined = alone, joined
+
+    def __call__(self, *args: Any) -> Any:
+        """Runs the program, for the member that is looked at."""
+        index = _MEMBER.get(None)
+        return self._alone(*args) if index is None else self._joined(np.uint32(index), *args)
+
+    def lower(self, *args: Any) -> Any:
+        """Returns the program without a member, lowered."""
+        return self._alone.lower(*args)
+
+
+def jit(function: Callable[..., Any], **kwargs: Any) -> Program:
     """Returns `jax.jit(function, **kwargs)`, which takes the member that is looked at when called.
 
     So it is compiled once for all members. Where none is looked at, it is `jax.jit` as it is.
@@ -51,13 +68,7 @@ def jit(function: Callable[..., Any], **kwargs: Any) -> Callable[..., Any]:
         with member(index):
             return function(*args)
 
-    alone, program = jax.jit(function, **kwargs), jax.jit(of, **kwargs)
-
-    def call(*args: Any) -> Any:
-        index = _MEMBER.get(None)
-        return alone(*args) if index is None else program(np.uint32(index), *args)
-
-    return call
+    return Program(jax.jit(function, **kwargs), jax.jit(of, **kwargs))
 
 
 def most(number: Any) -> Any:

@@ -6,7 +6,8 @@ experts' shares are, no example is dropped, and at most one tile an expert is no
 
   (batch + experts * tile) d_in columns / experts
 
-multiplications are made in the place of `batch d_in columns`.
+multiplications are made in the place of `batch d_in columns`. Where the dictionary is split over
+devices that the experts divide among themselves, each multiplies its rows with blocks of its own.
 """
 
 import functools
@@ -17,6 +18,10 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from sae_jax.ops import sharded
+from sae_jax.ops.sharded import LATENTS, ROWS
+
+_COLUMNS = (None, "dictionary")
 _TILE = 32  # Rows: fewer waste less where experts are many, more are multiplied faster.
 
 
@@ -35,10 +40,13 @@ def product(
       expert: of each example, from 0 to `experts - 1`.
       experts: how many; they divide the columns.
     """
-    place, owner = _deal(expert, experts)
-    blocks = _blocks(w, experts)
-    made = lax.map(lambda tile: tile[0] @ blocks[:, tile[1]], (_tiles(x, place, owner), owner))
-    return made.reshape(-1, made.shape[-1])[place]
+    split = sharded.split(len(x), experts)
+
+    def own(x: Array, w: Array, expert: Array) -> Array:
+        mine, expert = split.own(jnp.ones(expert.shape, x.dtype), expert, split.part(experts))
+        return split.sum(mine[:, None] * _product(x, w, expert, split.part(experts)), LATENTS)
+
+    return split.over(own, (ROWS, _COLUMNS, ROWS), ROWS)(x, w, expert)
 
 
 def _forward(x: Array, w: Array, expert: Array, experts: int) -> tuple[Array, tuple]:
@@ -47,6 +55,31 @@ def _forward(x: Array, w: Array, expert: Array, experts: int) -> tuple[Array, tu
 
 def _backward(experts: int, kept: tuple, g: Array) -> tuple[Array, Array, None]:
     x, w, expert = kept
+    split = sharded.split(len(x), experts)
+
+    def own(x: Array, w: Array, expert: Array, g: Array) -> tuple[Array, Array]:
+        mine, expert = split.own(jnp.ones(expert.shape, x.dtype), expert, split.part(experts))
+        to_x, slope = _slopes(x, w, expert, split.part(experts), mine[:, None] * g)
+        return split.sum(to_x, LATENTS), split.sum(slope, ROWS)
+
+    takes = (ROWS, _COLUMNS, ROWS, ROWS)
+    to_x, slope = split.over(own, takes, [ROWS, _COLUMNS])(x, w, expert, g)
+    return to_x, slope, None
+
+
+product.defvjp(_forward, _backward)
+
+
+def _product(x: Array, w: Array, expert: Array, experts: int) -> Array:
+    """Returns what `product` does, of the experts of one device."""
+    place, owner = _deal(expert, experts)
+    blocks = _blocks(w, experts)
+    made = lax.map(lambda tile: tile[0] @ blocks[:, tile[1]], (_tiles(x, place, owner), owner))
+    return made.reshape(-1, made.shape[-1])[place]
+
+
+def _slopes(x: Array, w: Array, expert: Array, experts: int, g: Array) -> tuple[Array, Array]:
+    """Returns the gradients by `x` and by `w`, of the experts of one device."""
     place, owner = _deal(expert, experts)
     blocks = _blocks(w, experts)
 
@@ -56,10 +89,7 @@ def _backward(experts: int, kept: tuple, g: Array) -> tuple[Array, Array, None]:
 
     tiles = (_tiles(x, place, owner), _tiles(g, place, owner), owner)
     slope, to_x = lax.scan(step, jnp.zeros_like(blocks), tiles)
-    return to_x.reshape(-1, x.shape[1])[place], slope.reshape(w.shape), None
-
-
-product.defvjp(_forward, _backward)
+    return to_x.reshape(-1, x.shape[1])[place], slope.reshape(w.shape)
 
 
 def _deal(expert: Array, experts: int) -> tuple[Array, Array]:

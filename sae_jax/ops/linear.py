@@ -1,15 +1,26 @@
-"""The encoder's affine map, with a gradient that does no more matrix products than it must."""
+"""The encoder's affine map and the dense decoder, with gradients of no more products than needed.
+
+With `compute="bfloat16"` the operands of every product, forwards and backwards, are rounded to
+bfloat16 and its sums are kept in float32; parameters, and all that is no product, stay float32.
+"""
+
+import functools
+from typing import Literal
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+Compute = Literal["float32", "bfloat16"]
 
-@jax.custom_vjp
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def encode(
     x: Float[Array, "batch d_in"],
     centre: Float[Array, " d_in"],
     w_enc: Float[Array, "d_in d_sae"],
     b_enc: Float[Array, " d_sae"],
+    compute: Compute = "float32",
 ) -> Float[Array, "batch d_sae"]:
     """Returns the pre-activations `(x - centre) w_enc + b_enc`.
 
@@ -17,18 +28,50 @@ def encode(
     and the sum second, a whole `[batch, d_sae] x [d_sae, d_in]` product for one vector: a sixth of
     the arithmetic of a training step.
     """
-    return (x - centre[None]) @ w_enc + b_enc[None]
+    return product(x - centre[None], w_enc, compute) + b_enc[None]
 
 
-def _forward(x: Array, centre: Array, w_enc: Array, b_enc: Array) -> tuple[Array, tuple]:
+def _encode_forward(
+    x: Array, centre: Array, w_enc: Array, b_enc: Array, compute: Compute
+) -> tuple[Array, tuple]:
     centred = x - centre[None]
-    return centred @ w_enc + b_enc[None], (centred, w_enc)
+    return product(centred, w_enc, compute) + b_enc[None], (centred, w_enc)
 
 
-def _backward(residuals: tuple, g: Array) -> tuple[Array, Array, Array, Array]:
+def _encode_backward(
+    compute: Compute, residuals: tuple, g: Array
+) -> tuple[Array, Array, Array, Array]:
     centred, w_enc = residuals
     total = g.sum(axis=0)
-    return g @ w_enc.T, -(w_enc @ total), centred.T @ g, total
+    slopes = product(g, w_enc.T, compute), product(centred.T, g, compute)
+    return slopes[0], -(w_enc @ total), slopes[1], total
 
 
-encode.defvjp(_forward, _backward)
+encode.defvjp(_encode_forward, _encode_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def decode(
+    codes: Float[Array, "batch d_sae"], w_dec: Float[Array, "d_sae d"], compute: Compute = "float32"
+) -> Float[Array, "batch d"]:
+    """Returns `codes w_dec`."""
+    return product(codes, w_dec, compute)
+
+
+def _decode_forward(codes: Array, w_dec: Array, compute: Compute) -> tuple[Array, tuple]:
+    return product(codes, w_dec, compute), (codes, w_dec)
+
+
+def _decode_backward(compute: Compute, residuals: tuple, g: Array) -> tuple[Array, Array]:
+    codes, w_dec = residuals
+    return product(g, w_dec.T, compute), product(codes.T, g, compute)
+
+
+decode.defvjp(_decode_forward, _decode_backward)
+
+
+def product(a: Array, b: Array, compute: Compute) -> Array:
+    """Returns `a b`, with operands of the type `compute`; without a gradient of its own."""
+    if compute == "float32":
+        return a @ b
+    return jnp.matmul(a.astype(compute), b.astype(compute), preferred_element_type=jnp.float32)

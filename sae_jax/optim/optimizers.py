@@ -5,11 +5,14 @@ Each takes the learning rate as a schedule, its own knobs by keyword, and three 
 the parameters, which is what is evaluated (0: none), and `constraint`.
 """
 
+from typing import Literal
+
+import jax.numpy as jnp
 import optax
 from optax import contrib
 
 from sae_jax.ops import schedule
-from sae_jax.optim import averages
+from sae_jax.optim import averages, blocks, moments as few_bits
 
 _FREE = optax.identity()
 
@@ -21,15 +24,57 @@ def adam(
     b2: float = 0.999,
     eps: float = 1e-8,
     weight_decay: float = 0.0,
+    moments: Literal["float32", "bfloat16", "int8"] = "float32",
+    clip_norm: float = 0.0,
+    average: float = 0.0,
+    constraint: optax.GradientTransformation = _FREE,
+) -> blocks.Separable:
+    """Adam (Kingma & Ba 2015); with `weight_decay` AdamW (Loshchilov & Hutter 2019).
+
+    Both moments are kept as `moments` says: for each number of a parameter 8, 4 or 2 bytes
+    (`sae_jax/optim/moments.py`).
+    """
+    if moments != "float32":
+        step = optax.chain(
+            few_bits.scale_by_adam(b1, b2, eps, moments),
+            optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity(),
+            optax.scale_by_learning_rate(learning_rate),
+        )
+    elif weight_decay:
+        step = optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
+    else:
+        step = optax.adam(learning_rate, b1=b1, b2=b2, eps=eps)
+    return _separable(clip_norm, step, constraint, average)
+
+
+def adafactor(
+    learning_rate: schedule.Schedule,
+    *,
+    decay: float = 0.8,
+    momentum: float = 0.0,
+    relative: bool = False,
+    threshold: float = 1.0,
     clip_norm: float = 0.0,
     average: float = 0.0,
     constraint: optax.GradientTransformation = _FREE,
 ) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba 2015); with `weight_decay` AdamW (Loshchilov & Hutter 2019)."""
-    if weight_decay:
-        step = optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
-    else:
-        step = optax.adam(learning_rate, b1=b1, b2=b2, eps=eps)
+    """Adafactor (Shazeer & Stern 2018, arXiv 1804.04235): of v only sums of rows and of columns.
+
+      v_ij = R_i C_j / mean R,  R and C means of g^2 over a row and a column, t^-decay of them new
+
+    Matrices both of whose sides are 128 or longer have no other second moment. An update's root
+    mean square is brought down to `threshold`. There is no first moment unless `momentum` asks for
+    one, kept in bfloat16. With `relative` a step is that share of the root mean square of the
+    parameter, as in the paper; without, the learning rate is of the size of Adam's.
+    """
+    step = optax.adafactor(
+        learning_rate,
+        decay_rate=decay,
+        momentum=momentum or None,
+        dtype_momentum=jnp.bfloat16,
+        multiply_by_parameter_scale=relative,
+        clipping_threshold=threshold,
+    )
     return _chain(clip_norm, step, constraint, average)
 
 
@@ -41,10 +86,10 @@ def sgd(
     clip_norm: float = 0.0,
     average: float = 0.0,
     constraint: optax.GradientTransformation = _FREE,
-) -> optax.GradientTransformation:
+) -> blocks.Separable:
     """Gradient descent, with heavy-ball or Nesterov momentum."""
     step = optax.sgd(learning_rate, momentum=momentum or None, nesterov=nesterov)
-    return _chain(clip_norm, step, constraint, average)
+    return _separable(clip_norm, step, constraint, average)
 
 
 def signum(
@@ -54,10 +99,10 @@ def signum(
     clip_norm: float = 0.0,
     average: float = 0.0,
     constraint: optax.GradientTransformation = _FREE,
-) -> optax.GradientTransformation:
+) -> blocks.Separable:
     """The sign of the momentum alone (Bernstein et al. 2018, arXiv 1802.04434)."""
     step = optax.chain(optax.trace(momentum), optax.sign_sgd(learning_rate))
-    return _chain(clip_norm, step, constraint, average)
+    return _separable(clip_norm, step, constraint, average)
 
 
 def muon(
@@ -102,6 +147,18 @@ def _chain(
     constraint: optax.GradientTransformation,
     average: float,
 ) -> optax.GradientTransformation:
+    links = [step, constraint, *([averages.average(average)] if average else [])]
     clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
-    links = [clip, step, constraint]
-    return optax.chain(*links, averages.average(average)) if average else optax.chain(*links)
+    return optax.chain(clip, *links)
+
+
+def _separable(
+    clip_norm: float,
+    step: optax.GradientTransformation,
+    constraint: optax.GradientTransformation,
+    average: float,
+) -> blocks.Separable:
+    """Returns a chain whose step moves each number by what is known of it alone."""
+    whole = _chain(clip_norm, step, constraint, average)
+    each = _chain(0.0, step, constraint, average)
+    return blocks.Separable(whole.init, whole.update, each.update, clip_norm)

@@ -118,6 +118,6 @@ def _forgotten(params: Params, opt_state: Any, dead: Array) -> Any:
         name = getattr(path[-1], "key", None) if path else None
         if name not in which or moment.shape != params[name].shape:
             return moment
-        return jnp.where(which[name], 0.0, moment)
+        return jnp.where(which[name], jnp.zeros_like(moment), moment)
 
     return jax.tree_util.tree_map_with_path(forget, opt_state)

@@ -67,13 +67,13 @@ def refuse(joined: loop.Task) -> None:
 
 def initialise(joined: loop.Task, members: Sequence[loop.Task]) -> list[step.State]:
     """Returns the state of each member before the first step."""
-    make = loop.initialiser(joined, loop.template(members[0]))
+    make = loop.starter(joined, loop.template(members[0]))
     places: dict[int, list[int]] = {}
     for place, task in enumerate(members):
         places.setdefault(task.plan.seed, []).append(place)
     states = {}
     for alike in places.values():  # Members of one seed begin with the same examples.
-        given = loop.init_arguments(members[alike[0]], fit=True)
+        given = loop.init_arguments(members[alike[0]])
         for place in alike:
             with each.member(place):
                 states[place] = make(*given)
@@ -106,7 +106,11 @@ def train(
     mesh = _mesh(len(members))
     source = feed.make(joined.data, mesh, plan.batch_size, plan.seed, plan.log_every, split=False)
     run = _program(joined, source, mesh)
-    sound = loop.soundness(joined)
+    check, examples = loop.soundness(joined, members[0].state.idle.size)
+
+    def sound(state: step.State) -> bool:
+        return bool(check(state, examples))
+
     places = feed.put(np.arange(len(members), dtype=np.uint32), NamedSharding(mesh, _MINE))
     now = int(members[0].state.step)
     states = _stacked([member.state for member in members], mesh)

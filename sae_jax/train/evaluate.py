@@ -75,9 +75,8 @@ class Evaluator:
         """Compiles nothing yet."""
         self._method, self._mesh = method, mesh
         self._whole = meshes.replicated(mesh)
-        self._reconstruct = each.jit(
-            functools.partial(step.reconstruct, method), out_shardings=self._whole
-        )
+        reconstruct = meshes.over(mesh, functools.partial(step.reconstruct, method))
+        self._reconstruct = each.jit(reconstruct, out_shardings=self._whole)
         self._gather = jax.jit(lambda tree: tree, out_shardings=self._whole)
         self._programs: dict[str, Callable[..., Any]] = {}
         self._references: dict[str, np.ndarray] = {}
@@ -105,6 +104,22 @@ class Evaluator:
             sums = self._programs[name](state, placed, row, mask, reference, prepared)
             yield jax.tree.map(lambda total: np.asarray(total, np.float64), sums)
 
+    def lowered(self, evaluation: Evaluation, state: step.State) -> Any:
+        """Returns the program of an evaluation, lowered, for a state at rest.
+
+        Metrics that prepare something are left out: that can take long.
+        """
+        metrics = {name: m for name, m in evaluation.metrics.items() if m.prepare is None}
+        index, mask = next(base.batches(evaluation.data.length, evaluation.batch_size))
+        split = meshes.split_batch(self._mesh)
+        placed, row, mask = (
+            jax.tree.map(functools.partial(feed.put, sharding=split), part)
+            for part in (evaluation.data.rows(index), index, mask)
+        )
+        reference = np.zeros(evaluation.data.spec.d_out, np.float32)
+        program = self._program(dataclasses.replace(evaluation, metrics=metrics))
+        return program.lower(state, placed, row, mask, reference, {})
+
     def all_totals(
         self, evaluations: Mapping[str, Evaluation], state: step.State
     ) -> dict[str, Totals]:
@@ -123,10 +138,11 @@ class Evaluator:
         """Returns codes `[n, d_sae]` and reconstructions `[n, d_out]` of a whole data set."""
         state = step.at_rest(self._method, state)
         codes, x_hat = [], []
-        reconstruct = jax.jit(
-            lambda state, raw: step.reconstruct(self._method, state, data.decode(raw)),
-            out_shardings=self._whole,
-        )
+
+        def of(state: step.State, raw: Any) -> types.Output:
+            return step.reconstruct(self._method, state, data.decode(raw))
+
+        reconstruct = each.jit(meshes.over(self._mesh, of), out_shardings=self._whole)
         for index, mask in base.batches(data.length, batch_size):
             raw = jax.tree.map(lambda array: feed.put(array, self._whole), data.rows(index))
             output = reconstruct(state, raw)
@@ -148,7 +164,7 @@ class Evaluator:
         gathered = self.gathered(params)
         return {name: prepare(gathered, evaluation.data) for name, prepare in asking.items()}
 
-    def _program(self, evaluation: Evaluation) -> Callable[..., Any]:
+    def _program(self, evaluation: Evaluation) -> each.Program:
         def sums(
             state: step.State,
             raw: Any,
@@ -166,7 +182,7 @@ class Evaluator:
                 found[name] = models.supply(metric.sums, bound)(batch, output, reference, **given)
             return found
 
-        return each.jit(sums, out_shardings=self._whole)
+        return each.jit(meshes.over(self._mesh, sums), out_shardings=self._whole)
 
 
 def finish(evaluation: Evaluation, totals: Totals) -> dict[str, float]:

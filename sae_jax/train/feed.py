@@ -46,7 +46,7 @@ class Resident:
         del first
         index = self._data.order(self._seed, step, self._batch_size)
         if self._split:
-            index = jax.lax.with_sharding_constraint(index, meshes.split_batch(self._mesh))
+            index = _split(index, self._mesh)
         return self._data.at(payload, index)
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class Refilled:
         del first
         index = base.order(self._seed, step, self._batch_size, self._size)
         if self._split:
-            index = jax.lax.with_sharding_constraint(index, meshes.split_batch(self._mesh))
+            index = _split(index, self._mesh)
         return self._data.decode({site: rows[index] for site, rows in payload.items()})
 
     def close(self) -> None:
@@ -180,3 +180,13 @@ def make(
     if data.resident:
         return Resident(data, mesh, batch_size, seed, split)
     return Streamed(data, mesh, batch_size, seed, longest, split=split)
+
+
+def _split(index: jax.Array, mesh: Mesh) -> jax.Array:
+    """Returns which examples a batch is of, on each device those of its own part.
+
+    Every device draws all of them: the loop that draws ends with the last, and devices that drew
+    only their own would ask each other at each turn whether all are done.
+    """
+    index = jax.lax.with_sharding_constraint(index, meshes.replicated(mesh))
+    return jax.lax.with_sharding_constraint(index, meshes.split_batch(mesh))

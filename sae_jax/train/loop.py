@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
-import functools
 import math
 from typing import Any
 
@@ -19,6 +18,7 @@ from sae_jax.train import calibrate, checkpoint, evaluate, feed, progress, step,
 _INIT_EXAMPLES = 16_384
 _NORMALISER_EXAMPLES = 131_072
 _SOUNDNESS_EXAMPLES = 256
+_SOUNDNESS_CODES = 2**24  # Of all latents at once, so that a check needs less than a step.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Preempted(Exception):
 
 def template(task: Task) -> step.State:
     """Returns shape, type and sharding of each array of the state."""
-    shapes = jax.eval_shape(_initialiser(task), *init_arguments(task, fit=False))
+    shapes = jax.eval_shape(_initialiser(task), *init_shapes(task))
     where = meshes.shardings(task.mesh, shapes, {**task.latent_axes, "idle": 0})
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -94,20 +94,21 @@ def template(task: Task) -> step.State:
 
 def initialise(task: Task, like: step.State) -> step.State:
     """Returns the state before the first step, each array made where it will lie."""
-    return initialiser(task, like)(*init_arguments(task, fit=True))
+    return starter(task, like)(*init_arguments(task))
 
 
-def initialiser(task: Task, like: step.State) -> Callable[..., step.State]:
+def starter(task: Task, like: step.State) -> each.Program:
     """Returns the program that makes the state before the first step of `init_arguments`."""
     where = jax.tree.map(lambda leaf: leaf.sharding, like)
-    return each.jit(_initialiser(task), out_shardings=where)
+    return each.jit(meshes.over(task.mesh, _initialiser(task)), out_shardings=where)
 
 
 def program(task: Task, source: feed.Feed, like: step.State) -> Any:
     """Returns what `runner` returns, jitted."""
     where = jax.tree.map(lambda leaf: leaf.sharding, like)
     whole = meshes.replicated(task.mesh)
-    return jax.jit(runner(task, source), donate_argnums=0, out_shardings=(where, whole))
+    run = meshes.over(task.mesh, runner(task, source))
+    return jax.jit(run, donate_argnums=0, out_shardings=(where, whole))
 
 
 def runner(task: Task, source: feed.Feed) -> Callable[..., tuple[step.State, step.Metrics]]:
@@ -159,7 +160,7 @@ def train(
     source = feed.make(task.data, task.mesh, plan.batch_size, plan.seed, plan.log_every)
     run = program(task, source, state)
     evaluator = evaluate.Evaluator(task.method, task.mesh)
-    sound = soundness(task)
+    check, examples = soundness(task, state.idle.size)
     # Programs with collectives that pile up on several CPU devices can hang for ever.
     in_step = task.mesh.size > 1 and task.mesh.devices.flat[0].platform == "cpu"
     report = _Report(plan, rows, bar)
@@ -175,7 +176,7 @@ def train(
             evaluating = plan.due(plan.eval_every, now)
             saving = stopping or plan.due(plan.checkpoint_every, now)
             report.catch_up(until_last=not (evaluating or saving or in_step))
-            if (evaluating or saving) and not sound(state):
+            if (evaluating or saving) and not bool(check(state, examples)):
                 raise diverged(now, {})
             if now == plan.num_steps and task.calibration is not None:
                 state = calibrate.thresholds(task.method, state, task.calibration, task.mesh)
@@ -240,16 +241,17 @@ class _Report:
                 self._bar.update(now, numbers)
 
 
-def soundness(task: Task) -> Callable[[step.State], bool]:
-    """Returns what tells whether a state is worth keeping: it and its loss are finite.
+def soundness(task: Task, latents: int) -> tuple[each.Program, types.Batch]:
+    """Returns what tells whether a state is worth keeping, and the examples it is told by.
 
-    The metrics of a step are of the state before it, so they say nothing of the state after it.
+    It and its loss are finite: the metrics of a step are of the state before it, so they say
+    nothing of the state after it.
     """
-    examples = base.first(task.data, min(task.plan.batch_size, _SOUNDNESS_EXAMPLES))
+    most = max(1, min(_SOUNDNESS_EXAMPLES, _SOUNDNESS_CODES // latents))
+    examples = base.first(task.data, min(task.plan.batch_size, most))
     whole = meshes.replicated(task.mesh)
     batch = jax.tree.map(lambda array: feed.put(np.asarray(array), whole), examples)
 
-    @functools.partial(each.jit, out_shardings=whole)
     def sound(state: step.State, batch: types.Batch) -> jax.Array:
         numbers = (
             state.params,
@@ -259,14 +261,24 @@ def soundness(task: Task) -> Callable[[step.State], bool]:
         )
         return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(numbers)]).all()
 
-    return lambda state: bool(sound(state, batch))
+    return each.jit(meshes.over(task.mesh, sound), out_shardings=whole), batch
+
+
+def init_arguments(task: Task) -> tuple[Any, ...]:
+    """Returns what the program of `starter` is given: seed, normaliser and first examples."""
+    return _init_arguments(task, fit=True)
+
+
+def init_shapes(task: Task) -> tuple[Any, ...]:
+    """Returns `init_arguments` without a fit of the normaliser: good for their shapes."""
+    return _init_arguments(task, fit=False)
 
 
 def _initialiser(task: Task) -> Callable[..., step.State]:
     return lambda seed, normaliser, x: step.init(task.method, seed, normaliser, x)
 
 
-def init_arguments(task: Task, fit: bool) -> tuple[Any, ...]:
+def _init_arguments(task: Task, fit: bool) -> tuple[Any, ...]:
     """Returns seed, normaliser and first examples; shapes of the latter two do not need a fit."""
     data = task.data
 

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.models import base
 from sae_jax.ops import corrupt, normalise, scale as scales, schedule
-from sae_jax.optim import averages, remedies
+from sae_jax.optim import averages, blocks, remedies
 from sae_jax.train import parts
 
 PyTree = Any
@@ -72,11 +72,13 @@ class Method:
       corruption: what is done to examples before a training step sees them.
       remedy: what is done for dead latents after a step, if anything is.
       parts: into how many a batch is cut, to need less memory.
+      latent_axes: the axis of each parameter that counts latents, where large ones may be moved a
+        block of latents at a time; empty: they are moved at once.
     """
 
     model: nn.Module
     terms: Mapping[str, Term]
-    optimizer: optax.GradientTransformation
+    optimizer: optax.GradientTransformation | blocks.Separable
     project: Callable[[PyTree], PyTree]
     learning_rate: schedule.Number
     normaliser: normalise.Normaliser
@@ -84,6 +86,7 @@ class Method:
     corruption: corrupt.Corruption = corrupt.Corruption()
     remedy: remedies.Remedy | None = None
     parts: int = 1
+    latent_axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def init(method: Method, seed: jax.Array, normaliser: dict[str, jax.Array], x: jax.Array) -> State:
@@ -129,14 +132,15 @@ def make(method: Method) -> Callable[[State, types.Batch], tuple[State, Metrics]
         grads, stats, found = parts.gradient(
             loss, state.params, state.stats, scaled, context, method.parts
         )
-        updates, opt_state = method.optimizer.update(grads, state.opt_state, state.params)
+        params, opt_state = blocks.moved(
+            method.optimizer, grads, state.opt_state, state.params, method.latent_axes
+        )
         seen = types.mask(batch).sum().astype(jnp.int32)
         idle = jnp.where(found.active > 0, 0, jnp.minimum(state.idle + seen, method.dead_after))
         metrics = {"loss": found.loss}
         metrics |= {f"loss/{name}": term for name, term in found.terms.items()}
-        metrics |= _health(scaled, found, context, grads)
+        metrics |= _health(scaled, found, context, blocks.norm(grads, method.latent_axes))
         metrics["learning_rate"] = schedule.value(method.learning_rate, state.step)
-        params = optax.apply_updates(state.params, updates)
         if method.remedy is not None:
             params, opt_state, idle = method.remedy(
                 params, opt_state, idle, scaled, found.error, context
@@ -200,11 +204,13 @@ def _loss(
     output, stats = base.forward(method.model, params, stats, batch.x, context)
     mask = types.mask(batch)
     bound = base.bind(method.model, params, stats, context)
-    terms = {
-        name: (base.supply(term.of, bound)(params, batch, output, context) * mask).sum()
-        / mask.sum()
-        for name, term in method.terms.items()
-    }
+    terms = {}
+    for name, term in method.terms.items():
+        try:
+            values = base.supply(term.of, bound)(params, batch, output, context)
+        except errors.NotAtOnceError as error:
+            raise errors.UserError(f"config.loss.{name}: {error}") from error
+        terms[name] = (values * mask).sum() / mask.sum()
     loss = jnp.asarray(0.0)
     for name, term in method.terms.items():
         loss = loss + schedule.value(term.weight, context.step) * terms[name]
@@ -212,7 +218,7 @@ def _loss(
 
 
 def _health(
-    batch: types.Batch, found: parts.Found, context: types.Context, grads: PyTree
+    batch: types.Batch, found: parts.Found, context: types.Context, grad_norm: jax.Array
 ) -> Metrics:
     """Returns the numbers to watch while a run goes on, each over one batch."""
     mask = types.mask(batch)[:, None]
@@ -223,7 +229,7 @@ def _health(
         "fvu": found.error.sum() / (offset**2).sum(),
         "l0": found.l0 / rows,
         "dead": context.dead.mean(dtype=jnp.float32),
-        "grad_norm": optax.tree.norm(grads),
+        "grad_norm": grad_norm,
     }
 
 

@@ -145,7 +145,8 @@ def _run(method, state, grid, steps):
     where = meshes.shardings(grid, state, {**axes, "idle": 0})
     state = jax.device_put(state, where)
     batch = jax.device_put(types.Batch(x=_x()), meshes.split_batch(grid))
-    take = jax.jit(step.make(method), out_shardings=(where, meshes.replicated(grid)))
+    program = meshes.over(grid, step.make(method))
+    take = jax.jit(program, out_shardings=(where, meshes.replicated(grid)))
     losses, states = [], []
     for _ in range(steps):
         state, metrics = jax.block_until_ready(take(state, batch))

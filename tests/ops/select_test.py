@@ -34,6 +34,13 @@ def test_of_equals_the_first(k, axis):
     assert (got.sum(axis=axis) == k).all()
 
 
+@pytest.mark.parametrize("k", [1, 40, 100])
+def test_of_a_whole_array_rows_come_one_after_the_other(k):
+    x = np.random.RandomState(0).randint(-2, 3, (9, 12)).astype(np.float32)
+    got = select_jit(jnp.asarray(x), k, axis=None)
+    np.testing.assert_array_equal(got, _expected(x.reshape(1, -1), k, 1).reshape(x.shape))
+
+
 @pytest.mark.parametrize("k", [1, 3, 5, 8])
 def test_any_float_has_its_place(k):
     row = [-np.inf, -3e38, -1.0, -1e-45, 1e-45, 1e-30, 2.0, np.inf]

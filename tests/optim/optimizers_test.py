@@ -128,3 +128,18 @@ def test_muon_makes_updates_of_matrices_nearly_orthogonal_and_moves_biases_by_ad
     assert 0.05 < sizes.min() < sizes.max() < 1.3
     alone = _run(optax.nadam(0.1))
     np.testing.assert_allclose(after["b_dec"], alone["b_dec"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_adafactor_divides_by_rows_and_columns(relative):
+    """A gradient of rank 1 has a second moment of rank 1: all moves of a first step are alike."""
+    rng = np.random.RandomState(0)
+    params = {"w_dec": jnp.asarray(rng.randn(200, 128), jnp.float32)}
+    signs = rng.choice([-1.0, 1.0], (200, 128))
+    grads = {"w_dec": jnp.asarray(signs * np.outer(rng.rand(200) + 1, rng.rand(128) + 1))}
+    optimizer = optimizers.adafactor(lambda step: 0.01, relative=relative)
+    state = optimizer.init(params)
+    assert sum(leaf.size for leaf in jax.tree.leaves(state)) < 400
+    updates = optimizer.update(grads, state, params)[0]["w_dec"]
+    size = 0.01 * (np.sqrt((np.asarray(params["w_dec"]) ** 2).mean()) if relative else 1)
+    np.testing.assert_allclose(updates, -size * signs, rtol=1e-3)

@@ -137,3 +137,17 @@ def test_a_model_whose_latents_are_not_made_of_examples_is_told_so(changes, said
 def test_numbers_that_cannot_be_are_refused(knobs):
     with pytest.raises(ValueError, match="above 0"):
         remedies.resample(**{"every": 10, "until": 100, **knobs})
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "int8"])
+def test_moments_in_few_bits_are_forgotten_too(kind):
+    params = _params()
+    before = _moved(optimizers.adam(lambda step: 0.1, moments=kind), params)
+    after = remedies._forgotten(params, before, jnp.asarray(DEAD))
+    (old,), (new,) = ([part for part in of[1] if hasattr(part, "nu")] for of in (before, after))
+    for name, axis in dict(w_dec=0, w_enc=1, b_enc=0).items():
+        for left, right in ((old.mu, new.mu), (old.nu, new.nu)):
+            assert left[name].dtype == right[name].dtype
+            np.testing.assert_array_equal(np.compress(DEAD, right[name], axis=axis), 0)
+            living = (np.compress(~DEAD, tree[name], axis=axis) for tree in (left, right))
+            np.testing.assert_array_equal(*living)

@@ -1,0 +1,164 @@
+"""The largest pre-activations of each example, found a block of latents at a time.
+
+  pre[:, block] = (x - centre) w_enc[:, block] + b_enc[block]
+  best          = the k largest of what was the best so far and of those of the block
+
+Never is there a `[batch, d_sae]` in memory: of the pre-activations, one block of them; backward,
+k values of each example and the latents they belong to, as `sparse.known` has it. What is found is
+what one matrix product and one top-k find, equals included: the best so far come first and are of
+earlier latents, and of equals top-k takes the first.
+
+Latents that are split over devices would be brought together block by block: see that they are not.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from sae_jax import types
+from sae_jax.ops import linear, sparse, topk
+
+_LARGE = 2**30  # Bytes of pre-activations from which on they are not all made at once.
+_BLOCK = 2**27  # Bytes of them in a block: products of this size use a device fully.
+
+# What is compared: `(pre-activations [batch, some], which latents they are [some])` to numbers.
+Score = Callable[[Array, Array], Array]
+# Of each example what was compared, the pre-activation, and which latent it is; `[batch, k]` each.
+Best = tuple[Array, Array, Array]
+
+
+def count(batch: int, d_sae: int, itemsize: int = 4) -> int:
+    """Returns in how many blocks so many latents are best encoded: 1 below a gigabyte.
+
+    Args:
+      batch: examples of a step, over all devices.
+      d_sae: number of latents.
+      itemsize: bytes of a pre-activation.
+    """
+    size = batch * d_sae * itemsize
+    return -(-size // _BLOCK) if size > _LARGE else 1
+
+
+def top_k(
+    pre: types.Pre, k: int, score: Score = lambda found, latents: found
+) -> tuple[Float[Array, "batch k"], Int[Array, "batch k"]]:
+    """Returns the k pre-activations of each example whose scores are the largest, falling.
+
+    Args:
+      pre: without its dense form; blocks are widened to k latents where they would be narrower.
+      k: how many, at most d_sae.
+      score: what is compared; no gradient passes.
+
+    Returns:
+      The pre-activations, with the gradient of the encoder's formula, and which latents they are.
+    """
+    parts = (pre.x, pre.centre, pre.w_enc, pre.b_enc)
+    x, centre, w_enc, b_enc = lax.stop_gradient(parts)
+    centred, d_sae = x - centre[None], w_enc.shape[1]
+    width = min(max(-(-d_sae // pre.blocks), k), d_sae)
+
+    def of_block(number: Array | int) -> Best:
+        begin = number * width
+        first = jnp.minimum(begin, d_sae - width)  # The last block reaches back, to be as wide.
+        latents = first + jnp.arange(width, dtype=jnp.int32)
+        weights = lax.dynamic_slice_in_dim(w_enc, first, width, axis=1)
+        biases = lax.dynamic_slice_in_dim(b_enc, first, width)
+        found = linear.product(centred, weights, pre.compute) + biases[None]
+        compared = jnp.where((latents >= begin)[None], score(found, latents), -jnp.inf)
+        return _largest(compared, found, jnp.broadcast_to(latents[None], found.shape), k)
+
+    def merge(best: Best, number: Array) -> tuple[Best, None]:
+        pairs = zip(best, of_block(number), strict=True)
+        compared, values, latents = (jnp.concatenate(pair, axis=1) for pair in pairs)
+        return _largest(compared, values, latents, k), None
+
+    blocks = -(-d_sae // width)
+    # From the first block on there are k of them, so that nothing made up is ever among the best.
+    best = lax.scan(merge, of_block(0), jnp.arange(1, blocks, dtype=jnp.int32))[0]
+    return sparse.known(best[1], best[2], *parts), best[2]
+
+
+def _largest(compared: Array, values: Array, latents: Array, k: int) -> Best:
+    """Returns the k largest of what is compared in each row, falling, and what they belong to."""
+    largest, places = topk.top_k(compared, k)
+    values, latents = (jnp.take_along_axis(of, places, axis=1) for of in (values, latents))
+    return largest, values, latents
+
+
+def decoded_where(
+    needed: Bool[Array, ""],
+    pre: types.Pre,
+    k: int,
+    among: Bool[Array, " d_sae"],
+    act: Callable[[Array], Array],
+    w_dec: Float[Array, "d_sae d"],
+) -> Float[Array, "batch d"]:
+    """Returns `sum_j act(a_j) d_j` over the k largest pre-activations a_j of some latents.
+
+    Autodiff of a `lax.cond` would have it return copies of both weights; here only what was chosen
+    is kept for the backward pass.
+
+    Args:
+      needed: if False nothing is computed, and there are zeros.
+      pre: without its dense form.
+      k: how many, fewer where there are not so many latents among them.
+      among: which latents.
+      act: what is done to a pre-activation.
+      w_dec: the decoder's rows.
+    """
+
+    def decoded(values: Array, indices: Array, among: Array, weights: tuple) -> Array:
+        *encoder, w_dec = weights
+        values = act(sparse.known(values, indices, *encoder))
+        return sparse.decode(values * among[indices], indices, w_dec)
+
+    @jax.custom_vjp
+    def run(needed: Array, among: Array, *weights: Array) -> Array:
+        return forward(needed, among, *weights)[0]
+
+    def forward(needed: Array, among: Array, *weights: Array) -> tuple[Array, tuple]:
+        def score(found: Array, latents: Array) -> Array:
+            return jnp.where(among[latents][None], found, -jnp.inf)
+
+        def chosen() -> tuple[Array, Array, Array]:
+            x, centre, w_enc, b_enc, _ = weights
+            values, indices = top_k(
+                types.Pre(None, x, centre, w_enc, b_enc, pre.blocks, pre.compute), k, score
+            )
+            return decoded(values, indices, among, weights), values, indices
+
+        shapes = jax.eval_shape(chosen)
+        found, values, indices = lax.cond(needed, chosen, lambda: _zeros(shapes))
+        return found, (needed, among, values, indices, weights)
+
+    def backward(residuals: tuple, g: Array) -> tuple:
+        needed, among, values, indices, weights = residuals
+
+        def slopes() -> tuple:
+            pull = jax.vjp(lambda *weights: decoded(values, indices, among, weights), *weights)[1]
+            return pull(g)
+
+        return None, None, *lax.cond(needed, slopes, lambda: _zeros(weights))
+
+    run.defvjp(forward, backward)
+    return run(needed, among, pre.x, pre.centre, pre.w_enc, pre.b_enc, w_dec)
+
+
+def _zeros(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
+
+
+def of(pre: Array | types.Pre) -> bool:
+    """Returns whether pre-activations are made in blocks, and never all at once."""
+    return isinstance(pre, types.Pre) and pre.dense is None
+
+
+def times(numbers: Float[Array, " d_sae"] | None) -> Score:
+    """Returns the score that multiplies by a number of each latent; without them, nothing."""
+    if numbers is None:
+        return lambda found, latents: found
+    return lambda found, latents: found * lax.stop_gradient(numbers)[latents][None]

@@ -1,0 +1,165 @@
+"""An optimiser's step a block of latents at a time, so that it writes down no whole matrix.
+
+A step reads gradients, moments and parameters and writes the latter two. Taken at once, a compiler
+keeps whole matrices in between: moments in float32 before they are made smaller, updates before
+and after a constraint. Where each latent is moved by what is known of it alone, blocks of latents
+can be moved one after the other, each in its place, and what is in between is as small as a block.
+"""
+
+from collections.abc import Callable, Mapping
+import functools
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import optax
+
+PyTree = Any
+
+_LARGE = 2**27  # Bytes of a matrix from which on it is moved in blocks.
+_BLOCK = 2**24  # Bytes of a block of it.
+
+
+class Separable(NamedTuple):
+    """An optimiser that moves each latent apart from the others, but for the gradient's norm.
+
+    Attributes:
+      init: as of any optimiser.
+      update: as of any optimiser; of all latents at once.
+      each: `update` of some latents, with gradients that are clipped already.
+      clip_norm: the largest norm of the whole gradient; 0 for any.
+    """
+
+    init: Callable[..., Any]
+    update: Callable[..., Any]
+    each: Callable[..., Any]
+    clip_norm: float
+
+
+def moved(
+    optimizer: optax.GradientTransformation | Separable,
+    grads: PyTree,
+    opt_state: PyTree,
+    params: PyTree,
+    latent_axes: Mapping[str, int],
+) -> tuple[PyTree, PyTree]:
+    """Returns parameters and the optimiser's state after a step.
+
+    Args:
+      optimizer: what moves them; in blocks only if it is `Separable` and there is a large matrix.
+      grads: of the loss.
+      opt_state: before the step.
+      params: before the step.
+      latent_axes: the axis of each parameter that counts latents; empty: all at once, as it must be
+        where devices have parts of them.
+    """
+    sizes = _sizes(params, latent_axes)
+    if not isinstance(optimizer, Separable) or len(sizes) != 1 or not _large(params):
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+    latents = sizes.pop()
+    width = _width(latents, latents * _BLOCK // _bytes(params))
+    cut = functools.partial(_cut, latent_axes, latents, (params, opt_state))
+    put = functools.partial(_put, latent_axes, latents)
+    clipped = functools.partial(_clipped, optimizer.clip_norm, norm(grads, latent_axes))
+    rows = _rows(grads, latent_axes)
+
+    def new(old: PyTree, first: Any, width: int) -> PyTree:
+        g = _cut(dict.fromkeys(latent_axes, 0), latents, rows, rows, first, width)
+        g = jax.tree.map(clipped, _rows(g, latent_axes, back=True))
+        updates, opt_state = optimizer.each(g, old[1], old[0])
+        return optax.apply_updates(old[0], updates), opt_state
+
+    def move(number: jax.Array, carry: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+        now, old = carry
+        now = put(now, new(old, number * width, width), number * width)
+        # Read after this block was written: else a compiler copies whole matrices to be safe.
+        return now, cut(now, (number + 1) * width, width)
+
+    begin = (params, opt_state)
+    whole, rest = divmod(latents, width)
+    now, _ = lax.fori_loop(0, whole, move, (begin, cut(begin, 0, width)))
+    first = whole * width
+    return put(now, new(cut(now, first, rest), first, rest), first) if rest else now
+
+
+def norm(grads: PyTree, latent_axes: Mapping[str, int]) -> jax.Array:
+    """Returns the norm of a whole gradient, `[]`."""
+    return optax.tree.norm(_rows(grads, latent_axes) if _large(grads) else grads)
+
+
+def _rows(grads: PyTree, axes: Mapping[str, int], back: bool = False) -> PyTree:
+    """Returns gradients with their latents along the first axis, or `back` as they were.
+
+    As sparse codes give them: turned round as a whole there would be two of each.
+    """
+
+    def of(path: tuple, leaf: jax.Array) -> jax.Array:
+        axis = axes.get(_name(path), 0)
+        return jnp.moveaxis(leaf, 0, axis) if back else jnp.moveaxis(leaf, axis, 0)
+
+    return jax.tree_util.tree_map_with_path(of, grads)
+
+
+def _width(latents: int, most: int) -> int:
+    """Returns how many latents are in a block: if possible a number that leaves no rest."""
+    most = max(1, min(most, latents))
+    return next((w for w in range(most, most // 2, -1) if latents % w == 0), most)
+
+
+def _cut(
+    axes: Mapping[str, int], latents: int, others: PyTree, tree: PyTree, first: Any, width: int
+) -> PyTree:
+    """Returns a tree of some of its latents; what is of none is taken from `others`.
+
+    So each block is given that as it was before the step, and each makes the same of it.
+    """
+
+    def of(path: tuple, leaf: jax.Array, other: jax.Array) -> jax.Array:
+        axis = _axis(axes, latents, path, leaf)
+        return other if axis is None else lax.dynamic_slice_in_dim(leaf, first, width, axis)
+
+    return jax.tree_util.tree_map_with_path(of, tree, others)
+
+
+def _put(axes: Mapping[str, int], latents: int, tree: PyTree, part: PyTree, first: Any) -> PyTree:
+    """Returns a tree with other numbers for some of its latents, and for what is of none."""
+
+    def of(path: tuple, leaf: jax.Array, new: jax.Array) -> jax.Array:
+        axis = _axis(axes, latents, path, leaf)
+        return new if axis is None else lax.dynamic_update_slice_in_dim(leaf, new, first, axis)
+
+    return jax.tree_util.tree_map_with_path(of, tree, part)
+
+
+def _axis(axes: Mapping[str, int], latents: int, path: tuple, leaf: jax.Array) -> int | None:
+    axis = axes.get(_name(path))
+    return axis if axis is not None and axis < leaf.ndim and leaf.shape[axis] == latents else None
+
+
+def _name(path: tuple) -> str:
+    """Returns the last dict key on a path; "" if there is none."""
+    keys = (getattr(entry, "key", None) for entry in reversed(path))
+    return next((key for key in keys if isinstance(key, str)), "")
+
+
+def _sizes(params: PyTree, axes: Mapping[str, int]) -> set[int]:
+    """Returns how many latents there are in each parameter that counts them."""
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    named = [(axes.get(_name(path)), leaf) for path, leaf in leaves]
+    return {leaf.shape[axis] for axis, leaf in named if axis is not None}
+
+
+def _large(params: PyTree) -> bool:
+    return _bytes(params) > _LARGE
+
+
+def _bytes(params: PyTree) -> int:
+    """Returns the bytes of the largest parameter."""
+    return max(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+
+
+def _clipped(most: float, norm: jax.Array, g: jax.Array) -> jax.Array:
+    """Returns a gradient as `optax.clip_by_global_norm` leaves it."""
+    return lax.select(norm < most, g, (g / norm) * most) if most else g

@@ -1,0 +1,27 @@
+"""Each script in a size that says nothing, to its end."""
+
+import pytest
+
+from benchmarks import records
+
+pytestmark = pytest.mark.slow  # Each starts processes that import jax and compile: half a minute.
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "ratio"),
+    [
+        ("sae_step", ["--variants=topk", "--rounds=1", "--threads=1"], "topk/five / ours"),
+        ("scaling", ["--of=d_sae,devices", "--rounds=1"], "d_sae: in proportion / measured"),
+        ("memory", ["--nolargest"], "d_sae 4096: nearness of --dry_run"),
+        ("startup", [], "imports / warm"),
+        ("accelerator", ["--rounds=1"], "d_in 16, d_sae 64, k 4, batch 32: encoder / ours"),
+    ],
+)
+def test_a_record_is_left(program, tmp_path, script, arguments, ratio):
+    path = tmp_path / "record.json"
+    ran = program(f"benchmarks.{script}", "--debug", *arguments, f"--out={path}")
+    assert ran.returncode in (0, 1) if script == "startup" else ran.returncode == 0, ran.stderr
+    record = records.read(path)
+    assert record.script == f"benchmarks.{script}"
+    assert record.arguments == ["--debug", *arguments]
+    assert record.ratios[ratio] > 0
