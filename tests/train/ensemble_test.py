@@ -27,14 +27,15 @@ def data(monkeypatch):
     monkeypatch.setattr(build, "data", lambda group: DATA)
 
 
-def _configs(changes, d_sae=32):
+def _configs(changes, **model):
     found = []
     for change in changes:
         config = sparse_mnist.get_config("debug")
         config.update(num_steps=12, batch_size=64, log_every=2, eval_every=4, checkpoint_every=4)
         config.evals.test.batch_size = 60
-        config.model.d_sae = d_sae
-        config.model.activation = dict(name="topk", k=3, alpha=1.0)
+        given = dict(d_sae=32, activation=dict(name="topk", k=3, alpha=1.0)) | model
+        for key, value in given.items():
+            config.model[key] = value
         config.update_from_flattened_dict(change)
         found.append(build.plain(config))
     return found
@@ -122,8 +123,19 @@ def test_members_are_spread_evenly_over_as_many_devices_as_can_be(count, devices
     assert ensemble._mesh(count).size == devices
 
 
-def test_in_the_sparse_form_a_smaller_k_is_a_mask(tmp_path):
-    configs = _configs([{"model.activation.k": 3}, {"model.activation.k": 9}], d_sae=320)
+@pytest.mark.parametrize(
+    "model",
+    [
+        dict(activation=dict(name="topk", k=3)),
+        dict(activation=dict(name="abs_topk", k=3), blocks=4),
+        dict(activation=dict(name="batch_topk", k=0.5, form="sparse")),
+    ],
+    ids=["all-at-once", "in-blocks", "of-the-batch"],
+)
+def test_in_the_sparse_form_a_smaller_k_is_a_mask(model, tmp_path):
+    configs = _configs(
+        [{}, {"model.activation.k": 9 * model["activation"]["k"]}], d_sae=320, **model
+    )
     found = _together(configs, tmp_path)
     _compare(found[:1], [_alone(configs[0], tmp_path / "alone")])
 
