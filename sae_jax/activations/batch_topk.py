@@ -9,7 +9,6 @@ low and more than k latents are active at rest: calibrate it on held-out example
 (`sae_jax/train/calibrate.py`).
 """
 
-import math
 from typing import Any, Literal
 
 from flax import linen as nn
@@ -76,10 +75,10 @@ class BatchTopK(nn.Module):
             return None
         d_sae = pre.shape[1]
         self._refuse_more_than(d_sae)
-        some = min(math.ceil(_MOST * each.most(self.k)), d_sae)
+        some: Any = -(-_MOST * self.k // 1)  # Rounded up; members have to choose one form.
         if self.form == "auto" and not sparse.pays(some, d_sae):
             return None
-        return sharded.top_k(pre, some)[1]
+        return sharded.top_k(pre, min(round(each.most(some)), d_sae))[1]
 
     def among(
         self,

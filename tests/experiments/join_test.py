@@ -53,6 +53,13 @@ def test_k_joins_in_both_forms(load):
         assert join.groups(_configs(*ks), load) == [([0, 1], "")]
 
 
+@pytest.mark.parametrize(("other", "why"), [(2.5, None), (9, "model.activation.k=9")])
+def test_k_of_a_batch_joins_if_the_form_is_the_same(other, why, load):
+    ks = [dict(name="batch_topk", k=k) for k in (3, other)]
+    configs = _configs(*[{"model.activation": k, "model.d_sae": 512} for k in ks])
+    assert join.groups(configs, load) == ([([0], ""), ([1], why)] if why else [([0, 1], "")])
+
+
 def test_what_decides_the_program_stands_apart(load):
     changes = [
         {"seed": 1},
