@@ -91,7 +91,9 @@ def _with_dead(state: step.State, count: int, dead_after: int) -> step.State:
     params: dict[str, Any] = dict(state.params)
     params["b_enc"] = params["b_enc"].at[:count].set(_SILENT)
     idle = state.idle.at[:count].set(jnp.int32(dead_after))
-    return dataclasses.replace(state, params=params, idle=idle)
+    found = dataclasses.replace(state, params=params, idle=idle)
+    # Where they lay: or the second dispatch, whose state the first made, would compile again.
+    return jax.device_put(found, jax.tree.map(lambda leaf: leaf.sharding, state))
 
 
 def _set(found: ml_collections.ConfigDict, setting: str) -> None:

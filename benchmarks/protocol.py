@@ -7,6 +7,7 @@ of peers too, so it imports nothing but what Python brings.
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import ctypes
 import dataclasses
 import json
 import os
@@ -38,7 +39,7 @@ class Job:
       batch: examples of a step.
       dtype: of products, "float32" or "bfloat16".
       dead: share of latents that are dead from the first step on, so that AuxK has work.
-      what: of ours, "step", "encoder", "five" or "estimate": see `benchmarks/ours.py`.
+      what: of ours, "step" or another word of `benchmarks/ours.py`.
       devices: of ours, virtual ones of the CPU; 0: those that there are.
       settings: of ours, "key=value" of its config.
     """
@@ -210,7 +211,8 @@ def peak_bytes() -> int:
 
 
 def forget_peak() -> None:
-    """Lets `peak_bytes` count from now on."""
+    """Lets `peak_bytes` count from now on, without memory that is free but was kept."""
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -86,6 +86,8 @@ def find(program: str, devices: int = 8) -> list[Collective]:
             continue
         shapes, kind, rest = match.groups()
         size = _group(kind, rest, devices)
+        if size == 1:  # A sum of one device's own: nothing moves.
+            continue
         for dims in re.findall(r"\w+\[([\d,]*)\]", shapes):
             shape = tuple(map(int, filter(None, dims.split(","))))
             copies = devices if kind in ("all-to-all", "collective-permute") else devices // size

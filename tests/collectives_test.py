@@ -65,6 +65,7 @@ def test_no_collective_moves_more_in_other_cases(program):
             "%a = f32[5]{0} collective-permute-start(%x), source_target_pairs={{0,1},{1,0}}",
             [("collective-permute", (5,), 40, 8)],
         ),
+        ("%a = f32[5]{0} all-reduce(%x), replica_groups={{0},{1},{2},{3},{4},{5},{6},{7}}", []),
         ("%all-gather.1 = f32[5]{0} add(%x, %all-gather.2)", []),
     ],
 )

@@ -5,10 +5,12 @@ leaves the same file as an undisturbed one.
 """
 
 import contextlib
+import importlib
 import json
 import os
 from pathlib import Path
 import shutil
+import sys
 from typing import Any
 
 from absl import logging
@@ -23,13 +25,12 @@ class Writer:
 
     def __init__(self, workdir: Path, step: int = 0) -> None:
         """Opens the files; rows after `step`, which a run that was killed left, are taken out."""
-        import tensorboardX  # Here, because it imports torch where there is one: seconds.
-
+        tensorboard = _without_torch("tensorboardX")
         self._path = workdir / "metrics.jsonl"
         try:
             _keep_until(self._path, step)
             self._file = self._path.open("a")
-            self._events = tensorboardX.SummaryWriter(
+            self._events = tensorboard.SummaryWriter(
                 str(workdir / "tensorboard"), purge_step=step + 1 if step else None
             )
         except OSError as error:
@@ -72,6 +73,18 @@ class Silent:
 
     def close(self) -> None:
         """Does nothing."""
+
+
+def _without_torch(name: str) -> Any:
+    """Imports a package that would import torch where there is one: seconds, and for nothing."""
+    known = "torch" in sys.modules
+    try:
+        if not known:
+            sys.modules["torch"] = None  # type: ignore[assignment]  # Says that there is none.
+        return importlib.import_module(name)
+    finally:
+        if not known:
+            del sys.modules["torch"]
 
 
 def read(path: Path) -> list[Row]:

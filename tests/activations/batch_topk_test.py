@@ -5,6 +5,8 @@ import pytest
 
 from sae_jax import types
 from sae_jax.activations import batch_topk
+from sae_jax.models import base, layers, sae
+from sae_jax.ops import sparse
 
 PRE = jnp.asarray([[0.5, -1.0, 3.0, 2.0], [-4.0, 1.0, -3.0, -2.0]], jnp.float32)
 
@@ -64,3 +66,53 @@ def test_before_training_every_positive_latent_is_active():
 def test_fields_that_cannot_be(fields):
     with pytest.raises(ValueError, match="it must be"):
         batch_topk.Activation(**fields)
+
+
+def _step(form, x, rescale):
+    """Returns the reconstruction, codes, stats and gradients of an autoencoder of BatchTopK."""
+    activation = batch_topk.Activation(k=2.5, form=form)
+    model = sae.Model(d_in=6, d_sae=40, activation=activation, rescale=rescale)
+    context = types.Context(
+        jnp.zeros((), jnp.int32), jax.random.key(1), jnp.zeros(40, bool), train=True
+    )
+    params, stats = base.init(model, jax.random.key(0), x)
+    params = {**params, "w_dec": params["w_dec"] * jnp.linspace(0.5, 2.0, 40)[:, None]}
+
+    def loss(params):
+        output, changed = base.forward(model, params, stats, x, context)
+        return ((output.x_hat - x) ** 2).sum(), (output, changed)
+
+    grads, (output, changed) = jax.grad(loss, has_aux=True)(params)
+    return output, changed, grads
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+def test_the_sparse_form_is_the_dense_one(rescale):
+    x = jax.random.normal(jax.random.key(2), (16, 6))
+    (dense, stats, grads), (few, few_stats, few_grads) = (
+        _step(form, x, rescale) for form in ("dense", "sparse")
+    )
+    assert isinstance(few.codes, types.Codes)
+    assert few.codes.values.shape == (16, 10)
+    np.testing.assert_allclose(sparse.dense(few.codes), dense.codes, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(few.x_hat, dense.x_hat, rtol=1e-5, atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), few_stats, stats)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), few_grads, grads
+    )
+
+
+def test_in_the_sparse_form_no_example_keeps_more_than_four_k():
+    context = types.Context(
+        jnp.zeros((), jnp.int32), jax.random.key(0), jnp.zeros(32, bool), train=True
+    )
+    pre = jax.random.uniform(jax.random.key(0), (8, 32)).at[0].add(10.0)
+    activation = batch_topk.Activation(k=2, form="sparse")
+    stats = activation.init(jax.random.key(0), pre, context.replace(train=False))["stats"]
+
+    def codes(activation, pre):
+        return layers.activate(activation, pre, context)
+
+    found, _ = activation.apply({"stats": stats}, pre, method=codes, mutable=["stats"])
+    assert (found.values[0] > 0).sum() == 8
+    assert (found.values > 0).sum() == 16

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow  # Each starts processes that import jax and compi
     [
         ("sae_step", ["--variants=topk", "--rounds=1", "--threads=1"], "topk/five / ours"),
         ("scaling", ["--of=d_sae,devices", "--rounds=1"], "d_sae: in proportion / measured"),
-        ("memory", ["--nolargest"], "d_sae 4096: nearness of --dry_run"),
+        ("memory", ["--nolargest"], "d_sae 8192: nearness of --dry_run"),
         ("startup", [], "imports / warm"),
         ("accelerator", ["--rounds=1"], "d_in 16, d_sae 64, k 4, batch 32: encoder / ours"),
     ],
@@ -24,4 +24,4 @@ def test_a_record_is_left(program, tmp_path, script, arguments, ratio):
     record = records.read(path)
     assert record.script == f"benchmarks.{script}"
     assert record.arguments == ["--debug", *arguments]
-    assert record.ratios[ratio] > 0
+    assert ratio in record.ratios

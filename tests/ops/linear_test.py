@@ -55,3 +55,32 @@ def test_gradient_of_the_parameters_takes_two_matrix_products():
 
 def test_gradient_of_the_input_takes_one_product_more():
     assert 3 * ONE_PRODUCT < _flops(linear.encode, (0, 1, 2, 3)) < 3.5 * ONE_PRODUCT
+
+
+def _rounded(array):
+    return np.asarray(jnp.asarray(array).astype(jnp.bfloat16), np.float64)
+
+
+def test_operands_are_rounded_and_sums_are_not():
+    rng = np.random.default_rng(1)
+    x, w, g = (
+        jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in ((9, 5), (5, 7), (9, 7))
+    )
+    centre, bias = jnp.asarray(rng.standard_normal(5), jnp.float32), jnp.ones(7)
+    found, pull = jax.vjp(lambda *of: linear.encode(*of, "bfloat16"), x, centre, w, bias)
+    np.testing.assert_allclose(
+        found, _rounded(x - centre[None]) @ _rounded(w) + 1, rtol=1e-5, atol=1e-6
+    )
+    to_x, to_centre, to_w, to_bias = pull(g)
+    np.testing.assert_allclose(to_x, _rounded(g) @ _rounded(w).T, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        to_w, _rounded(x - centre[None]).T @ _rounded(g), rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(to_centre, -np.asarray(w) @ g.sum(axis=0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(to_bias, g.sum(axis=0), rtol=1e-6)
+    assert {leaf.dtype for leaf in (found, to_x, to_w)} == {jnp.dtype("float32")}
+    made, pull = jax.vjp(lambda *of: linear.decode(*of, "bfloat16"), found, w.T)
+    np.testing.assert_allclose(made, _rounded(found) @ _rounded(w).T, rtol=1e-5, atol=1e-5)
+    to_codes, to_rows = pull(x)
+    np.testing.assert_allclose(to_codes, _rounded(x) @ _rounded(w), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(to_rows, _rounded(found).T @ _rounded(x), rtol=1e-5, atol=1e-5)

@@ -105,3 +105,20 @@ def test_no_gradient_of_the_width_of_the_dictionary_is_formed():
     text = jax.jit(jax.grad(loss, (0, 1))).lower(w_enc, w_dec).compile().as_text()
     products = [line for line in text.splitlines() if " dot(" in line or "onednn" in line]
     assert len(products) == 1, products
+
+
+@pytest.mark.parametrize("count", [50, 2**22])
+def test_rows_are_added_where_their_latents_are(count):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((70, 3)).astype(np.float32)
+    indices = rng.integers(0, count, (70, 40)).astype(np.int32)
+    indices[:, 0] = count - 1
+    values = rng.standard_normal((70, 40)).astype(np.float32)
+    values[:, 5:20] = 0.0
+    wanted = np.zeros((count, 3))
+    np.add.at(wanted, indices, values.astype(np.float64)[:, :, None] * x[:, None])
+    # Of 2^22 latents 10 bits are left for the place: entries are sorted in groups.
+    found = sparse._scatter_by_latent(*map(jnp.asarray, (values, indices, x)), count)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    by_slot = sparse._scatter_by_slot(*map(jnp.asarray, (values, indices, x)), count)
+    np.testing.assert_allclose(by_slot, wanted, rtol=1e-5, atol=1e-5)
