@@ -17,13 +17,14 @@ from types import ModuleType
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 import ml_collections
 import numpy as np
 
 from sae_jax import errors, losses, mesh
 from sae_jax.data import corpus
 from sae_jax.models import sae
-from sae_jax.ops import corrupt, normalise, schedule
+from sae_jax.ops import corrupt, each, normalise, schedule
 from sae_jax.optim import constraints, optimizers, remedies, schedules
 from sae_jax.train import calibrate, evaluate, loop, step
 
@@ -36,12 +37,22 @@ def task(config: ml_collections.ConfigDict) -> loop.Task:
     Raises:
       UserError: a name, a key or a value of the config is not what it should be.
     """
-    values = plain(config)
+    return task_of(plain(config), data)
+
+
+def task_of(values: Group, load: Callable[[Group], Any], grid: Mesh | None = None) -> loop.Task:
+    """Returns the run that a plain config describes.
+
+    Args:
+      values: numbers of its groups may be `Each`.
+      load: `data`, or what keeps what it returned.
+      grid: over which devices, if not as the config says.
+    """
     _check_keys(values)
     _check_numbers(values)
     _check_evaluations(values["evals"])
-    grid = _call("mesh", mesh.make, values["mesh"])
-    train_data = data(values["data"])
+    grid = _call("mesh", mesh.make, values["mesh"]) if grid is None else grid
+    train_data = load(values["data"])
     spec = train_data.spec
     _check_targets(values["normaliser"], values["remedy"], spec)
     model = _on(grid, _model(values["model"], spec, values["num_steps"]))
@@ -53,13 +64,13 @@ def task(config: ml_collections.ConfigDict) -> loop.Task:
         method=_method(values, model, spec.grid, latent_axes if whole else {}),
         data=train_data,
         evaluations={
-            name: _evaluation(f"evals.{name}", group, values["data"])
+            name: _evaluation(f"evals.{name}", group, values["data"], load)
             for name, group in values["evals"].items()
         },
         plan=plan,
         mesh=grid,
         latent_axes=latent_axes,
-        calibration=_calibration(values["calibration"], values["data"]),
+        calibration=_calibration(values["calibration"], values["data"], load),
     )
 
 
@@ -342,6 +353,8 @@ def _number(where: str, value: Any, num_steps: int) -> schedule.Number:
     """Returns a number, or the schedule that a dict names."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
+    if isinstance(value, each.Each):
+        return value
     if not isinstance(value, dict):
         raise errors.UserError(f"config.{where}={value!r} is neither a number nor a schedule")
     name, kwargs = _split_name(where, value)
@@ -349,10 +362,12 @@ def _number(where: str, value: Any, num_steps: int) -> schedule.Number:
     return _call(where, functools.partial(make, num_steps), kwargs, taken=("num_steps",))
 
 
-def _evaluation(where: str, group: Group, data_group: Group) -> evaluate.Evaluation:
+def _evaluation(
+    where: str, group: Group, data_group: Group, load: Callable[[Group], Any]
+) -> evaluate.Evaluation:
     _refuse_unknown(where, group, _ANY_EVALUATION)
     _refuse_missing(where, group, _EVALUATION)
-    measured = data({**data_group, "split": group["split"]})
+    measured = load({**data_group, "split": group["split"]})
     corruption = {"corruption": {"name": "none"}, **group}["corruption"]
     return evaluate.Evaluation(
         data=measured,
@@ -364,7 +379,9 @@ def _evaluation(where: str, group: Group, data_group: Group) -> evaluate.Evaluat
     )
 
 
-def _calibration(group: Group, data_group: Group) -> calibrate.Calibration | None:
+def _calibration(
+    group: Group, data_group: Group, load: Callable[[Group], Any]
+) -> calibrate.Calibration | None:
     """Returns what `dict(name="l0", l0=..., split=...)` says, or None."""
     name, kwargs = _split_name("calibration", group)
     if name == "none":
@@ -372,7 +389,7 @@ def _calibration(group: Group, data_group: Group) -> calibrate.Calibration | Non
         return None
     _pick("calibration", {"l0": None, "none": None}, name)
     _refuse_missing("calibration", kwargs, ["split"])
-    held_out = data({**data_group, "split": kwargs.pop("split")})
+    held_out = load({**data_group, "split": kwargs.pop("split")})
     of = functools.partial(calibrate.Calibration, data=held_out)
     return _call("calibration", of, kwargs, taken=("data", "split"))
 

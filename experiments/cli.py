@@ -86,19 +86,26 @@ class Stop:
         print("\nstopping: the state will be saved first", file=sys.stderr, flush=True)
 
 
-def _parse(argv: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
+def flag_error(error: Exception) -> str:
+    """Returns in one line what is wrong with flags that could not be parsed."""
+    if isinstance(error, flags.Error):
         # A config that raises comes as a whole traceback: its last line says what is wrong.
         line = str(error).strip().splitlines()[-1]
         if "as a ConfigDict" in line:
-            fail(f"{line} It is a group: set one of its keys, as in --config.loss.l1.value=0.1")
-        fail(f"{line} (--help lists the flags)")
-    except KeyError as error:
+            return f"{line} It is a group: set one of its keys, as in --config.loss.l1.value=0.1"
+        return f"{line} (--help lists the flags)"
+    if isinstance(error, KeyError):
         text = str(error.args[0])
         known = "mean" in text  # It says what was meant, if anything is near.
-        fail(text if known else f"the config has no key {text}: its config.json shows those it has")
-    except Exception as error:  # Whatever a config file does when it is run.
-        fail(f"{type(error).__name__}: {error}")
+        return (
+            text if known else f"the config has no key {text}: its config.json shows those it has"
+        )
+    return f"{type(error).__name__}: {error}"  # Whatever a config file does when it is run.
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except Exception as error:
+        fail(flag_error(error))
     raise AssertionError

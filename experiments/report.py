@@ -41,6 +41,15 @@ def finish(
     `totals` is what its evaluations found; without it they are made now.
     """
     view = run.view(folder, task, state, totals)
+    write_results(view)
+    if jax.process_index() == 0:
+        figures.draw_all(view)
+        conclude(folder)
+
+
+def write_results(view: figures.Run) -> None:
+    """Writes the metrics of a trained state; every process of a run must call it."""
+    folder, task = view.folder, view.task
     spliced = language.sums(workdir.load_config(folder), task, view.state, _SEQUENCES)
     if jax.process_index() > 0:
         return
@@ -48,7 +57,10 @@ def finish(
     if spliced is not None:
         results |= language.numbers(spliced)
     files.replace(folder / "results.json", json.dumps(results, indent=2) + "\n")
-    figures.draw_all(view)
+
+
+def conclude(folder: Path) -> None:
+    """Marks a run done whose results and pictures are there, and prints all."""
     files.replace(folder / "DONE", "")
     show_results(folder)
 

@@ -31,13 +31,14 @@ def view(
     task: loop.Task,
     state: step.State,
     totals: Mapping[str, evaluate.Totals] | None = None,
+    evaluator: evaluate.Evaluator | None = None,
 ) -> figures.Run:
     """Returns a trained run as pictures see it; makes its evaluations unless `totals` has them.
 
     All processes of a run must call it; each gets the whole.
     """
     state = step.at_rest(task.method, state)
-    evaluator = evaluate.Evaluator(task.method, task.mesh)
+    evaluator = evaluator or evaluate.Evaluator(task.method, task.mesh)
     totals = totals or evaluator.all_totals(task.evaluations, state)
     if task.evaluations:
         examples = next(iter(task.evaluations.values())).first(figures.EXAMPLES)
@@ -55,4 +56,5 @@ def view(
         input=np.asarray(examples.x),
         target=np.asarray(examples.target),
         output=evaluator.outputs(state, examples),
+        evaluator=evaluator,
     )

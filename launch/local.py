@@ -2,12 +2,16 @@ r"""Runs the trials of sweeps side by side on this machine.
 
 python -m launch.local --config=configs/sparse_mnist.py --sweep=l1
 python -m launch.local --config=configs/sparse_mnist.py --sweep=l1,width --devices=0,1,2,3
+python -m launch.local --config=configs/sparse_mnist.py --sweep=l1 --together
 python -m launch.local --config=configs/sparse_mnist.py --sweep=l1 --only=seed=0 --dry_run
 python -m launch.local --config=configs/sparse_mnist.py --sweep=l1 -- --config.num_steps=10
 
 Finished trials are skipped and unfinished ones go on, so after a failure or an interruption the
 same command is run again. Each trial writes to `log.txt` in its folder. In the end stand a table
 of all finished trials and `table.md` and `table.csv` in the folder of the sweep.
+
+With --together one process trains all trials, as many as can by one program at once, spread over
+all devices; what it has to say stands in `together.txt` in the folder of the runs.
 
 Exit status: 0 all trials are finished, 1 some failed, 2 the command was wrong, 128 + the number of
 the signal if it was stopped.
@@ -33,20 +37,25 @@ from absl import flags
 from launch import table, trials as trials_lib
 from sae_jax import errors
 
-_GRACE = 60.0  # Seconds that stopped trials have for saving.
+_GRACE = 60.0  # Seconds that each of the stopped trials of a process has for saving.
 _POLL = 0.05  # Seconds between two looks at the children.
 
 
-def main(argv: Sequence[str], *, program: tuple[str, ...] = trials_lib.PROGRAM) -> int:
+def main(
+    argv: Sequence[str],
+    *,
+    program: tuple[str, ...] = trials_lib.PROGRAM,
+    together: tuple[str, ...] = trials_lib.TOGETHER,
+) -> int:
     """Runs the command line (without the program's name) and returns the exit status."""
     try:
-        return _main(argv, program)
+        return _main(argv, program, together)
     except (errors.UserError, flags.Error) as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
 
 
-def _main(argv: Sequence[str], program: tuple[str, ...]) -> int:
+def _main(argv: Sequence[str], program: tuple[str, ...], together: tuple[str, ...]) -> int:
     """Does what `main` does, but raises errors."""
     values = _flags()
     extra = values(["launch.local", *argv])[1:]
@@ -63,12 +72,18 @@ def _main(argv: Sequence[str], program: tuple[str, ...]) -> int:
         names = ", ".join(trial.name for trial in trials[:3])
         raise errors.UserError(f'--only="{values.only}" matches no trial; some are: {names}')
     todo = [trial for trial in chosen if not trials_lib.finished(trial)]
-    if values.dry_run:
-        print("".join(f"{shlex.join(trial.argv)}\n" for trial in todo), end="")
-        return 0
+    work = [_Work([trial], trial.argv, trial.workdir / "log.txt") for trial in todo]
     places = _places(values.devices, values.workers, values.threads)
+    if values.together:
+        if values.workers is not None:
+            raise errors.UserError("--together is one process: leave out --workers")
+        work = _together(todo, pathlib.Path(root, "together.txt"), program, together)
+        places = _places([",".join(values.devices)] if values.devices else [], 1, values.threads)
+    if values.dry_run:
+        print("".join(f"{shlex.join(some.argv)}\n" for some in work), end="")
+        return 0
     pool = _Pool(places, _Screen(total=len(chosen), done=len(chosen) - len(todo)))
-    pool.run(todo)
+    pool.run(work)
     if pool.signals:
         left = sum(not trials_lib.finished(trial) for trial in chosen)
         print(f"stopped; {left} of {len(chosen)} trials are left. Run the same command to go on.")
@@ -97,6 +112,7 @@ def _flags() -> flags.FlagValues:
     threads = "CPU threads of a trial. Default: an even share of the CPUs."
     flags.DEFINE_integer("threads", None, threads, 1, None, to)
     flags.DEFINE_string("only", "", "Run only trials whose name has this in it.", to)
+    flags.DEFINE_bool("together", False, "Train all trials in one process, at once.", to)
     flags.DEFINE_bool("dry_run", False, "Print the commands and run nothing.", to)
     flags.DEFINE_bool("help", False, "Show this.", to)
     return to
@@ -122,15 +138,54 @@ def _places(
     return places
 
 
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """Trials that one command runs, and what its output is written to."""
+
+    trials: list[trials_lib.Trial]
+    argv: tuple[str, ...]
+    log: pathlib.Path
+
+
+def _together(
+    todo: list[trials_lib.Trial],
+    log: pathlib.Path,
+    program: tuple[str, ...],
+    together: tuple[str, ...],
+) -> list[_Work]:
+    """Returns the one command that runs all trials, or none if there is no trial."""
+    flags_of = [shlex.join(trial.argv[len(program) :]) for trial in todo]
+    argv = (*together, *(f"--trial={text}" for text in flags_of))
+    return [_Work(todo, argv, log)] if todo else []
+
+
+class _Log:
+    """A log from the command that is about to write to it on."""
+
+    def __init__(self, path: pathlib.Path, argv: Sequence[str]) -> None:
+        """Notes the command."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file: BinaryIO = path.open("a+b")  # Can be read even if the folder is removed.
+        self.file.write(f"{trials_lib.PROMPT}{shlex.join(argv)}\n".encode())
+        self.file.flush()
+        self._start = self.file.tell()
+
+    def lines(self) -> list[str]:
+        """Returns what the command has written, but for what is long ago."""
+        self.file.seek(max(self._start, self.file.seek(0, os.SEEK_END) - 65536))
+        lines = re.split(r"[\r\n]+", self.file.read().decode(errors="replace"))
+        return [line.strip() for line in lines if line.strip()]
+
+
 @dataclasses.dataclass
 class _Job:
-    """A trial under way."""
+    """Work under way."""
 
-    trial: trials_lib.Trial
+    work: _Work
     place: dict[str, str]
     process: subprocess.Popen[bytes]
-    log: BinaryIO  # Can be read even if the program has removed the folder.
-    log_start: int
+    log: _Log
+    own: list[_Log]  # Of each trial.
     started: float
 
 
@@ -144,7 +199,7 @@ class _Pool:
         self._screen = screen
         self._running: list[_Job] = []
 
-    def run(self, todo: Sequence[trials_lib.Trial]) -> None:
+    def run(self, todo: Sequence[_Work]) -> None:
         """Runs all trials, or up to the first signal; then the running ones are told to save."""
         waiting = collections.deque(todo)
         with self._catching():
@@ -157,57 +212,64 @@ class _Pool:
             finally:
                 self._stop()
 
-    def _start(self, trial: trials_lib.Trial) -> None:
-        """Starts a trial; if that is not possible, counts it as failed."""
-        path = trial.workdir / "log.txt"
+    def _start(self, work: _Work) -> None:
+        """Starts work; if that is not possible, counts its trials as failed."""
         with contextlib.ExitStack() as files:
             try:
-                trial.workdir.mkdir(parents=True, exist_ok=True)
-                log = files.enter_context(path.open("a+b"))
-                log.write(f"{trials_lib.PROMPT}{shlex.join(trial.argv)}\n".encode())
-                log.flush()
-                log_start = log.tell()
+                own = [_Log(trial.workdir / "log.txt", trial.argv) for trial in work.trials]
+                alone = work.log == work.trials[0].workdir / "log.txt"
+                log = own[0] if alone else _Log(work.log, work.argv)
+                for each in {*own, log}:
+                    files.enter_context(each.file)
                 process = subprocess.Popen(
-                    trial.argv,
+                    work.argv,
                     stdin=subprocess.DEVNULL,
-                    stdout=log,
+                    stdout=log.file,
                     stderr=subprocess.STDOUT,
                     env=os.environ | self._free[-1] | {"PYTHONUNBUFFERED": "1"},
                     start_new_session=True,  # Else Ctrl-C reaches it twice.
                 )
             except OSError as e:
-                self.failed += 1
-                self._screen.ended(trial, f"failed: {e} (log: {path})")
+                self.failed += len(work.trials)
+                for trial in work.trials:
+                    self._screen.ended(trial, f"failed: {e} (log: {work.log})")
                 return
-            files.pop_all()  # The log stays open as long as the trial runs.
-        self._running.append(
-            _Job(trial, self._free.pop(), process, log, log_start, time.monotonic())
-        )
-        self._screen.live([job.trial.name for job in self._running])
+            files.pop_all()  # The logs stay open as long as the work is under way.
+        self._running.append(_Job(work, self._free.pop(), process, log, own, time.monotonic()))
+        self._show()
 
     def _collect(self) -> None:
-        """Takes note of the trials that have ended."""
+        """Takes note of the work that has ended."""
         for job in [job for job in self._running if job.process.poll() is not None]:
             self._running.remove(job)
             self._free.append(job.place)
-            with job.log:
-                reason = _reason(job)
-            if trials_lib.finished(job.trial):
-                self._screen.ended(job.trial, f"done in {_duration(job.started)}")
-            elif self.signals:
-                self._screen.ended(job.trial, "stopped", count=False)
-            else:
-                self.failed += 1
-                path = job.trial.workdir / "log.txt"
-                self._screen.ended(job.trial, f"failed: {reason} (log: {path})")
-            self._screen.live([job.trial.name for job in self._running])
+            for trial, own in zip(job.work.trials, job.own, strict=True):
+                self._ended(job, trial, own)
+            for log in {*job.own, job.log}:
+                log.file.close()
+            self._show()
+
+    def _ended(self, job: _Job, trial: trials_lib.Trial, own: _Log) -> None:
+        """Says how a trial ended whose process has."""
+        if trials_lib.finished(trial):
+            self._screen.ended(trial, f"done in {_duration(job.started)}")
+        elif self.signals:
+            self._screen.ended(trial, "stopped", count=False)
+        else:
+            self.failed += 1
+            path = trial.workdir / "log.txt"
+            self._screen.ended(trial, f"failed: {_reason(job, own)} (log: {path})")
+
+    def _show(self) -> None:
+        self._screen.live([trial.name for job in self._running for trial in job.work.trials])
 
     def _stop(self) -> None:
         """Ends what still runs: first asks, then, after the grace or a second signal, kills."""
         for job in self._running:
             job.process.terminate()
         asked = len(self.signals)
-        deadline = time.monotonic() + _GRACE
+        most = max((len(job.work.trials) for job in self._running), default=1)
+        deadline = time.monotonic() + _GRACE * most
         if self._running:
             self._screen.say("stopping: the running trials save their state first")
         while self._running and time.monotonic() < deadline and len(self.signals) <= asked:
@@ -265,17 +327,16 @@ class _Screen:
             print(content, end="", flush=True)
 
 
-def _reason(job: _Job) -> str:
-    """Returns the line of the log that says best why a trial failed."""
+def _reason(job: _Job, own: _Log) -> str:
+    """Returns the line of the logs that says best why a trial failed."""
     status = job.process.returncode
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
     if status == 0:
         return "ended with status 0 but left no DONE"
-    job.log.seek(max(job.log_start, job.log.seek(0, os.SEEK_END) - 65536))
-    lines = re.split(r"[\r\n]+", job.log.read().decode(errors="replace"))
-    lines = [line.strip() for line in lines if line.strip()]
-    named = [line for line in lines if line.startswith("error: ")]
+    named = [line for line in own.lines() if line.startswith("error: ")]
+    lines = job.log.lines()
+    named = named or [line for line in lines if line.startswith("error: ")]
     last = (named or lines or [f"ended with status {status}"])[-1]
     return last.removeprefix("error: ")
 

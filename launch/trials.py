@@ -26,6 +26,7 @@ from ml_collections import config_dict
 from sae_jax import errors, sweep
 
 PROGRAM = (sys.executable, "-m", "experiments.main")
+TOGETHER = (sys.executable, "-m", "experiments.together")  # Many trials in one process.
 PROMPT = "$ "  # What stands before the command in a log.
 _LONGEST_NAME = 120
 

@@ -6,7 +6,7 @@ batch, so the number of devices changes no result beyond rounding. Where XLA wou
 `sae_jax/ops/sharded.py` says what each device does.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import functools
 from typing import Any
 
@@ -32,10 +32,12 @@ def make(data: int = -1, dictionary: int = 1) -> Mesh:
             f"mesh.data={data} x mesh.dictionary={dictionary} is not the number of devices, "
             f"{devices}: set mesh.data=-1"
         )
-    # Auto: jax.make_mesh makes Explicit axes by default, which refuse the scatters of top-k.
-    return jax.make_mesh(
-        (data, dictionary), ("data", "dictionary"), axis_types=(AxisType.Auto,) * 2
-    )
+    return _of(jax.devices(), data, dictionary)
+
+
+def first(count: int) -> Mesh:
+    """Returns a mesh over the first so many devices, all along `data`."""
+    return _of(jax.devices()[:count], count, 1)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -91,6 +93,16 @@ def over(mesh: Mesh, function: Callable) -> Callable:
             return function(*args)
 
     return traced
+
+
+def _of(devices: Sequence[jax.Device], data: int, dictionary: int) -> Mesh:
+    # Auto: jax.make_mesh makes Explicit axes by default, which refuse the scatters of top-k.
+    return jax.make_mesh(
+        (data, dictionary),
+        ("data", "dictionary"),
+        axis_types=(AxisType.Auto,) * 2,
+        devices=devices,
+    )
 
 
 def _last_name(path: tuple[Any, ...]) -> str:

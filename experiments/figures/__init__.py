@@ -16,7 +16,8 @@ import matplotlib
 matplotlib.use("agg")
 import jax
 import jax.numpy as jnp
-from matplotlib import figure as mpl_figure
+from matplotlib import figure as mpl_figure, layout_engine
+from matplotlib.backends import backend_agg
 import numpy as np
 
 from sae_jax import types
@@ -40,6 +41,7 @@ class Run:
       input: `[EXAMPLES, d_in]`, the first examples of the first evaluation, as the model sees them.
       target: `[EXAMPLES, d_out]`, what it was to make of them.
       output: of the model for them, NumPy arrays, in the scale of the data.
+      evaluator: what encodes other data: `run.evaluator.encoded(run.state, data)`.
     """
 
     folder: Path
@@ -51,16 +53,12 @@ class Run:
     input: np.ndarray
     target: np.ndarray
     output: types.Output
+    evaluator: evaluate.Evaluator
 
     @property
     def spec(self) -> base.Spec:
         """What is known of its data."""
         return self.task.data.spec
-
-    @functools.cached_property
-    def evaluator(self) -> evaluate.Evaluator:
-        """What encodes other data: `run.evaluator.encoded(run.state, data)`."""
-        return evaluate.Evaluator(self.task.method, self.task.mesh)
 
     def decode(self, codes: np.ndarray, like: np.ndarray) -> np.ndarray | None:
         """Returns what codes stand for, `[n, d_out]`, in the scale of the data.
@@ -92,21 +90,38 @@ def names() -> list[str]:
 
 def draw_all(run: Run) -> list[Path]:
     """Draws every picture that makes sense for the run into its `figures/`; returns the files."""
-    return [path for name in names() if (path := draw(name, run)) is not None]
+    return [render(name, rows, run.folder) for name, rows in all_rows(run).items()]
 
 
 def draw(name: str, run: Run) -> Path | None:
     """Draws one picture into the run's `figures/`; returns its file, or None if it has no sense."""
-    module: Any = importlib.import_module(f"{__name__}.{name}")
-    rows = module.rows(run)
-    if rows is None:
-        return None
-    path = run.folder / "figures" / f"{name}.png"
+    rows = _module(name).rows(run)
+    return None if rows is None else render(name, rows, run.folder)
+
+
+def all_rows(run: Run) -> dict[str, Any]:
+    """Returns the numbers of every picture that makes sense for the run, by its name."""
+    found = {name: _module(name).rows(run) for name in names()}
+    return {name: rows for name, rows in found.items() if rows is not None}
+
+
+def render(name: str, rows: Any, folder: Path) -> Path:
+    """Draws one picture of its numbers into `figures/` of a run's folder; returns its file."""
+    module = _module(name)
+    path = folder / "figures" / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
-    figure = mpl_figure.Figure(figsize=module.SIZE, layout="constrained", dpi=130)
+    layout = layout_engine.ConstrainedLayoutEngine()
+    figure = mpl_figure.Figure(figsize=module.SIZE, layout=layout, dpi=130)
     module.draw(rows, figure)
-    figure.savefig(path)
+    # As `figure.savefig` does, which would draw all of it once more.
+    layout.execute(figure)
+    figure.set_layout_engine("none")
+    backend_agg.FigureCanvasAgg(figure).print_png(path)
     return path
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def sheet(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:

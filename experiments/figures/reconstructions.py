@@ -36,13 +36,20 @@ def draw(rows: dict[str, Any], figure: Figure) -> None:
     images = rows["images"]
     originals = next(iter(images.values()))
     low, high = float(originals.min()), float(originals.max())
-    figure.set_figheight(SIZE[1] * (1 + 2 * len(images)) / 5)
-    axes = figure.subplots(len(images), len(originals), squeeze=False)
-    for line, (name, pictures) in zip(axes, images.items(), strict=True):
-        for axis, picture in zip(line, pictures, strict=True):
-            axis.imshow(np.squeeze(picture), cmap="gray", vmin=low, vmax=high)
-            axis.set_xticks([])
-            axis.set_yticks([])
-        line[0].set_ylabel(name)
-    for axis, l0, error in zip(axes[-1], rows["l0"], rows["mse_sum"], strict=True):
-        axis.set_xlabel(f"{l0} active\nerror {error:.1f}", fontsize=7)
+    count, height, width = originals.shape[:3]
+    gap = max(2, width // 8)
+    shape = len(images) * (height + gap) / (count * (width + gap))
+    figure.set_figheight(0.9 * SIZE[0] * shape + 0.6)  # What stands beside and below takes room.
+    sheet = figures.sheet(np.concatenate(list(images.values())), count, gap)
+    if sheet.ndim == 3:  # Colours know no NaN.
+        sheet = np.nan_to_num(sheet, nan=1.0)
+    axis = figure.subplots()  # One for all: each costs as much as everything in it.
+    axis.imshow(sheet, cmap="gray", vmin=low, vmax=high)
+    axis.set_yticks([(height + gap) * i + height / 2 for i in range(len(images))], [*images])
+    below = [
+        f"{l0} active\nerror {error:.1f}"
+        for l0, error in zip(rows["l0"], rows["mse_sum"], strict=True)
+    ]
+    axis.set_xticks([(width + gap) * i + width / 2 for i in range(count)], below, fontsize=7)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)

@@ -9,7 +9,6 @@ low and more than k latents are active at rest: calibrate it on held-out example
 (`sae_jax/train/calibrate.py`).
 """
 
-import math
 from typing import Any, Literal
 
 from flax import linen as nn
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import schedule, select, sharded, sparse
+from sae_jax.ops import each, schedule, select, sharded, sparse
 
 _MOST = 4  # Times k: latents of one example that the sparse form keeps.
 
@@ -76,10 +75,10 @@ class BatchTopK(nn.Module):
             return None
         d_sae = pre.shape[1]
         self._refuse_more_than(d_sae)
-        some = min(math.ceil(_MOST * self.k), d_sae)
+        some: Any = -(-_MOST * self.k // 1)  # Rounded up; members have to choose one form.
         if self.form == "auto" and not sparse.pays(some, d_sae):
             return None
-        return sharded.top_k(pre, some)[1]
+        return sharded.top_k(pre, min(round(each.most(some)), d_sae))[1]
 
     def among(
         self,
@@ -88,6 +87,9 @@ class BatchTopK(nn.Module):
         context: types.Context,
     ) -> Float[Array, "batch some"]:
         """Returns the codes of what was chosen, zeros for what the batch does not keep."""
+        if isinstance(self.k, each.Each):  # As many were chosen as any member looks among.
+            place = jnp.arange(compared.shape[1])[None]
+            compared = jnp.where(place < _MOST * self.k, compared, -jnp.inf)
         return self._kept(found, compared, context)
 
     def _kept(self, pre: Array, compared: Array, context: types.Context) -> Array:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import schedule, select, sharded, sparse
+from sae_jax.ops import each, schedule, select, sharded, sparse
 
 
 class TopK(nn.Module):
@@ -30,7 +30,7 @@ class TopK(nn.Module):
     """
 
     k: schedule.Number
-    alpha: int | float = 1.0
+    alpha: int | float | each.Each = 1.0
     relu: bool = False
     form: Literal["auto", "dense", "sparse"] = "auto"
 
@@ -54,7 +54,7 @@ class TopK(nn.Module):
         self._refuse_more_than(d_sae)
         scale = 1.0 if context.train else self.alpha
         k = select.count(scale * schedule.value(self.k, context.step), d_sae)
-        return self.value(jnp.where(select.largest(self.score(pre), k, axis=1), pre, 0.0))
+        return self._rectified(jnp.where(select.largest(self.score(pre), k, axis=1), pre, 0.0))
 
     def choose(
         self, pre: Float[Array, "batch d_sae"], context: types.Context
@@ -74,16 +74,25 @@ class TopK(nn.Module):
         """
         if callable(self.k) or self.form == "dense":
             return None
+        kept = each.most(self.k) if train else self.alpha * self.k
+        if isinstance(kept, each.Each):
+            return None
         self._refuse_more_than(d_sae)
-        return min(max(round(self.k if train else self.alpha * self.k), 1), d_sae)
+        return min(max(round(kept), 1), d_sae)
 
     def score(self, pre: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_sae"]:
         """Returns what is compared."""
         return pre
 
     def value(self, chosen: Float[Array, "batch some"]) -> Float[Array, "batch some"]:
-        """Returns the codes of latents that are kept, from their pre-activations."""
-        return jax.nn.relu(chosen) if self.relu else chosen
+        """Returns the codes of latents that were chosen, largest first, from what they were."""
+        if isinstance(self.k, each.Each):  # As many were chosen as any member keeps.
+            place = jnp.arange(chosen.shape[1])[None]
+            chosen = jnp.where(place < round(self.k), chosen, 0.0)
+        return self._rectified(chosen)
+
+    def _rectified(self, kept: Float[Array, "batch some"]) -> Float[Array, "batch some"]:
+        return jax.nn.relu(kept) if self.relu else kept
 
     def _refuse_more_than(self, d_sae: int) -> None:
         if not callable(self.k) and self.k > d_sae:

@@ -5,8 +5,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from sae_jax.ops import each
+
 Schedule = Callable[[jax.Array], jax.Array]
-Number = int | float | Schedule
+Number = int | float | each.Each | Schedule
 
 
 def value(number: Number, step: jax.Array) -> jax.Array:

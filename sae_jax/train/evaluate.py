@@ -13,7 +13,7 @@ import numpy as np
 from sae_jax import mesh as meshes, types
 from sae_jax.data import base
 from sae_jax.models import base as models
-from sae_jax.ops import corrupt
+from sae_jax.ops import corrupt, each
 from sae_jax.train import feed, step
 
 _FIRST = 4096
@@ -61,7 +61,11 @@ class Evaluation:
         """Returns the first examples, at most `count`, as a model sees them."""
         row = np.arange(min(count, self.data.length))
         raw = {name: jnp.asarray(array) for name, array in self.data.rows(row).items()}
-        return jax.jit(self.batch)(raw, jnp.asarray(row, jnp.int32))
+        return self._program(raw, jnp.asarray(row, jnp.int32))
+
+    @functools.cached_property
+    def _program(self) -> Callable[..., types.Batch]:
+        return jax.jit(self.batch)
 
 
 class Evaluator:
@@ -70,6 +74,10 @@ class Evaluator:
     def __init__(self, method: step.Method, mesh: Mesh) -> None:
         """Compiles nothing yet."""
         self._method, self._mesh = method, mesh
+        self._whole = meshes.replicated(mesh)
+        reconstruct = meshes.over(mesh, functools.partial(step.reconstruct, method))
+        self._reconstruct = each.jit(reconstruct, out_shardings=self._whole)
+        self._gather = jax.jit(lambda tree: tree, out_shardings=self._whole)
         self._programs: dict[str, Callable[..., Any]] = {}
         self._references: dict[str, np.ndarray] = {}
 
@@ -109,7 +117,7 @@ class Evaluator:
             for part in (evaluation.data.rows(index), index, mask)
         )
         reference = np.zeros(evaluation.data.spec.d_out, np.float32)
-        program: Any = self._program(dataclasses.replace(evaluation, metrics=metrics))
+        program = self._program(dataclasses.replace(evaluation, metrics=metrics))
         return program.lower(state, placed, row, mask, reference, {})
 
     def all_totals(
@@ -121,10 +129,8 @@ class Evaluator:
     def outputs(self, state: step.State, batch: types.Batch) -> types.Output:
         """Returns the output for a batch, in the scale of the data, as NumPy arrays."""
         state = step.at_rest(self._method, state)
-        whole = meshes.replicated(self._mesh)
-        batch = jax.tree.map(lambda array: feed.put(np.asarray(array), whole), batch)
-        reconstruct = meshes.over(self._mesh, functools.partial(step.reconstruct, self._method))
-        return jax.device_get(jax.jit(reconstruct, out_shardings=whole)(state, batch))
+        batch = jax.tree.map(lambda array: feed.put(np.asarray(array), self._whole), batch)
+        return jax.device_get(self._reconstruct(state, batch))
 
     def encoded(
         self, state: step.State, data: base.Dataset, batch_size: int = 1000
@@ -132,14 +138,13 @@ class Evaluator:
         """Returns codes `[n, d_sae]` and reconstructions `[n, d_out]` of a whole data set."""
         state = step.at_rest(self._method, state)
         codes, x_hat = [], []
-        whole = meshes.replicated(self._mesh)
 
         def of(state: step.State, raw: Any) -> types.Output:
             return step.reconstruct(self._method, state, data.decode(raw))
 
-        reconstruct = jax.jit(meshes.over(self._mesh, of), out_shardings=whole)
+        reconstruct = each.jit(meshes.over(self._mesh, of), out_shardings=self._whole)
         for index, mask in base.batches(data.length, batch_size):
-            raw = jax.tree.map(lambda array: feed.put(array, whole), data.rows(index))
+            raw = jax.tree.map(lambda array: feed.put(array, self._whole), data.rows(index))
             output = reconstruct(state, raw)
             rows = int(mask.sum())
             codes.append(np.asarray(output.codes)[:rows])
@@ -148,8 +153,7 @@ class Evaluator:
 
     def gathered(self, tree: Any) -> Any:
         """Returns arrays, wherever their parts lie, whole and as NumPy arrays."""
-        whole = meshes.replicated(self._mesh)
-        return jax.device_get(jax.jit(lambda tree: tree, out_shardings=whole)(tree))
+        return jax.device_get(self._gather(tree))
 
     def _prepared(self, evaluation: Evaluation, state: step.State) -> dict[str, Any]:
         """Returns what metrics compute once, by the metric's name."""
@@ -160,7 +164,7 @@ class Evaluator:
         gathered = self.gathered(params)
         return {name: prepare(gathered, evaluation.data) for name, prepare in asking.items()}
 
-    def _program(self, evaluation: Evaluation) -> Callable[..., Any]:
+    def _program(self, evaluation: Evaluation) -> each.Program:
         def sums(
             state: step.State,
             raw: Any,
@@ -178,8 +182,7 @@ class Evaluator:
                 found[name] = models.supply(metric.sums, bound)(batch, output, reference, **given)
             return found
 
-        whole = meshes.replicated(self._mesh)
-        return jax.jit(meshes.over(self._mesh, sums), out_shardings=whole)
+        return each.jit(meshes.over(self._mesh, sums), out_shardings=self._whole)
 
 
 def finish(evaluation: Evaluation, totals: Totals) -> dict[str, float]:

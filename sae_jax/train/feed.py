@@ -27,9 +27,11 @@ class Resident:
 
     window: int | None = None
 
-    def __init__(self, data: base.Dataset, mesh: Mesh, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, data: base.Dataset, mesh: Mesh, batch_size: int, seed: int, split: bool = True
+    ) -> None:
         """Puts the whole data set on every device."""
-        self._data, self._mesh = data, mesh
+        self._data, self._mesh, self._split = data, mesh, split
         self._batch_size, self._seed = batch_size, seed
         whole = meshes.replicated(mesh)
         self._source = {name: put(array, whole) for name, array in data.source.items()}
@@ -43,7 +45,9 @@ class Resident:
         """Returns the batch of one step; runs inside the program."""
         del first
         index = self._data.order(self._seed, step, self._batch_size)
-        return self._data.at(payload, _split(index, self._mesh))
+        if self._split:
+            index = _split(index, self._mesh)
+        return self._data.at(payload, index)
 
     def close(self) -> None:
         """Does nothing: nothing runs beside the program."""
@@ -64,9 +68,11 @@ class Streamed:
         seed: int,
         longest: int,
         window_bytes: int = 2**28,
+        split: bool = True,
     ) -> None:
         """Reads nothing yet. `longest`: most steps of a dispatch; `window_bytes`: of a payload."""
-        self._data, self._mesh = data, mesh
+        self._data = data
+        self._where = meshes.split_batch(mesh, axis=1) if split else meshes.replicated(mesh)
         self._batch_size, self._seed = batch_size, seed
         self._row = data.rows(np.zeros(1, np.int32))
         row_bytes = sum(array.nbytes for array in self._row.values())
@@ -86,8 +92,7 @@ class Streamed:
         self._ahead = None
         if following > until:
             self._ahead = ((until, following), self._reader.submit(self._read, until, following))
-        split = meshes.split_batch(self._mesh, axis=1)
-        return {name: put(array, split) for name, array in raw.items()}
+        return {name: put(array, self._where) for name, array in raw.items()}
 
     def batch(self, payload: PyTree, first: jax.Array, step: jax.Array) -> types.Batch:
         """Returns the batch of one step; runs inside the program."""
@@ -118,9 +123,11 @@ class Refilled:
       window: steps that one window serves.
     """
 
-    def __init__(self, data: stream.Stream, mesh: Mesh, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, data: stream.Stream, mesh: Mesh, batch_size: int, seed: int, split: bool = True
+    ) -> None:
         """Makes nothing yet."""
-        self._data, self._mesh = data.put(mesh), mesh
+        self._data, self._mesh, self._split = data.put(mesh), mesh, split
         self._batch_size, self._seed = batch_size, seed
         self._size = data.window(batch_size)
         self.window = self._size // batch_size
@@ -143,7 +150,8 @@ class Refilled:
         """Returns the batch of one step; runs inside the program."""
         del first
         index = base.order(self._seed, step, self._batch_size, self._size)
-        index = _split(index, self._mesh)
+        if self._split:
+            index = _split(index, self._mesh)
         return self._data.decode({site: rows[index] for site, rows in payload.items()})
 
     def close(self) -> None:
@@ -154,13 +162,24 @@ class Refilled:
 Feed = Resident | Streamed | Refilled
 
 
-def make(data: base.Dataset, mesh: Mesh, batch_size: int, seed: int, longest: int) -> Feed:
-    """Returns the feed that suits the data; a dispatch has at most `longest` steps."""
+def make(
+    data: base.Dataset, mesh: Mesh, batch_size: int, seed: int, longest: int, split: bool = True
+) -> Feed:
+    """Returns the feed that suits the data.
+
+    Args:
+      data: what is fed.
+      mesh: of the devices.
+      batch_size: over all devices.
+      seed: of the order.
+      longest: steps that a dispatch has at the most.
+      split: whether the devices share a batch; or else each sees the whole of it.
+    """
     if isinstance(data, stream.Stream):
-        return Refilled(data, mesh, batch_size, seed)
+        return Refilled(data, mesh, batch_size, seed, split)
     if data.resident:
-        return Resident(data, mesh, batch_size, seed)
-    return Streamed(data, mesh, batch_size, seed, longest)
+        return Resident(data, mesh, batch_size, seed, split)
+    return Streamed(data, mesh, batch_size, seed, longest, split=split)
 
 
 def _split(index: jax.Array, mesh: Mesh) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The only training loop: many steps in one dispatch, metrics fetched one dispatch late."""
+"""The training loop of a run: many steps in one dispatch, metrics fetched one dispatch late."""
 
 from collections.abc import Callable, Mapping
 import dataclasses
@@ -12,6 +12,7 @@ import numpy as np
 
 from sae_jax import errors, mesh as meshes, types
 from sae_jax.data import base
+from sae_jax.ops import each
 from sae_jax.train import calibrate, checkpoint, evaluate, feed, progress, step, writer
 
 _INIT_EXAMPLES = 16_384
@@ -93,20 +94,28 @@ def template(task: Task) -> step.State:
 
 def initialise(task: Task, like: step.State) -> step.State:
     """Returns the state before the first step, each array made where it will lie."""
-    return starter(task, like)(*_init_arguments(task, fit=True))
+    return starter(task, like)(*init_arguments(task))
 
 
-def starter(task: Task, like: step.State) -> Any:
-    """Returns the program that makes the state before the first step. Jitted."""
+def starter(task: Task, like: step.State) -> each.Program:
+    """Returns the program that makes the state before the first step of `init_arguments`."""
     where = jax.tree.map(lambda leaf: leaf.sharding, like)
-    return jax.jit(meshes.over(task.mesh, _initialiser(task)), out_shardings=where)
+    return each.jit(meshes.over(task.mesh, _initialiser(task)), out_shardings=where)
 
 
 def program(task: Task, source: feed.Feed, like: step.State) -> Any:
+    """Returns what `runner` returns, jitted."""
+    where = jax.tree.map(lambda leaf: leaf.sharding, like)
+    whole = meshes.replicated(task.mesh)
+    run = meshes.over(task.mesh, runner(task, source))
+    return jax.jit(run, donate_argnums=0, out_shardings=(where, whole))
+
+
+def runner(task: Task, source: feed.Feed) -> Callable[..., tuple[step.State, step.Metrics]]:
     """Returns `run(state, payload, first, until) -> (state, metrics of the last step)`.
 
     The number of steps is an argument, not part of the compiled program: however a run is cut into
-    dispatches, each step is the same machine code, and the result the same bits. Jitted.
+    dispatches, each step is the same machine code, and the result the same bits.
     """
     take = step.make(task.method)
 
@@ -116,14 +125,9 @@ def program(task: Task, source: feed.Feed, like: step.State) -> Any:
 
         metrics = jax.eval_shape(lambda: body(state.step, (state, None))[1])
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
-        return jax.lax.fori_loop(state.step, until, body, (state, zeros))
+        return jax.lax.fori_loop(first, until, body, (state, zeros))
 
-    where = jax.tree.map(lambda leaf: leaf.sharding, like)
-    return jax.jit(
-        meshes.over(task.mesh, run),
-        donate_argnums=0,
-        out_shardings=(where, meshes.replicated(task.mesh)),
-    )
+    return run
 
 
 def train(
@@ -173,7 +177,7 @@ def train(
             saving = stopping or plan.due(plan.checkpoint_every, now)
             report.catch_up(until_last=not (evaluating or saving or in_step))
             if (evaluating or saving) and not bool(check(state, examples)):
-                raise errors.DivergedError(_diverged(now, {}))
+                raise diverged(now, {})
             if now == plan.num_steps and task.calibration is not None:
                 state = calibrate.thresholds(task.method, state, task.calibration, task.mesh)
             if evaluating:
@@ -203,6 +207,16 @@ def finish(task: Task, totals: Mapping[str, evaluate.Totals]) -> dict[str, float
     return numbers
 
 
+def record(
+    plan: Plan, rows: writer.Writer | writer.Silent, now: int, numbers: dict[str, float]
+) -> None:
+    """Writes the metrics of step `now` where a row is due; raises if they are not finite."""
+    if not math.isfinite(numbers["loss"] + numbers["grad_norm"]):
+        raise diverged(now, numbers)
+    if plan.due(plan.log_every, now):
+        rows.write(now, {f"train/{name}": value for name, value in numbers.items()})
+
+
 class _Report:
     """Turns the metrics of dispatches into rows, one dispatch after they were asked for."""
 
@@ -222,16 +236,13 @@ class _Report:
         while len(self._waiting) > keep:
             now, metrics = self._waiting.pop(0)
             numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            if not math.isfinite(numbers["loss"] + numbers["grad_norm"]):
-                raise errors.DivergedError(_diverged(now, numbers))
-            if self._plan.due(self._plan.log_every, now):
-                self._rows.write(now, {f"train/{name}": value for name, value in numbers.items()})
+            record(self._plan, self._rows, now, numbers)
             if self._bar is not None:
                 self._bar.update(now, numbers)
 
 
-def soundness(task: Task, latents: int) -> tuple[Any, types.Batch]:
-    """Returns what tells whether a state is worth keeping, and the examples it is told by. Jitted.
+def soundness(task: Task, latents: int) -> tuple[each.Program, types.Batch]:
+    """Returns what tells whether a state is worth keeping, and the examples it is told by.
 
     It and its loss are finite: the metrics of a step are of the state before it, so they say
     nothing of the state after it.
@@ -250,11 +261,16 @@ def soundness(task: Task, latents: int) -> tuple[Any, types.Batch]:
         )
         return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(numbers)]).all()
 
-    return jax.jit(meshes.over(task.mesh, sound), out_shardings=whole), batch
+    return each.jit(meshes.over(task.mesh, sound), out_shardings=whole), batch
+
+
+def init_arguments(task: Task) -> tuple[Any, ...]:
+    """Returns what the program of `starter` is given: seed, normaliser and first examples."""
+    return _init_arguments(task, fit=True)
 
 
 def init_shapes(task: Task) -> tuple[Any, ...]:
-    """Returns what `starter` is given, without a fit of the normaliser: good for its shapes."""
+    """Returns `init_arguments` without a fit of the normaliser: good for their shapes."""
     return _init_arguments(task, fit=False)
 
 
@@ -279,10 +295,11 @@ def _init_arguments(task: Task, fit: bool) -> tuple[Any, ...]:
     return np.uint32(task.plan.seed), normaliser, np.concatenate(sample)
 
 
-def _diverged(now: int, numbers: dict[str, float]) -> str:
+def diverged(now: int, numbers: dict[str, float]) -> errors.DivergedError:
+    """Returns what a run ends with whose loss or state is not finite after step `now`."""
     terms = ", ".join(f"{name}={value:.4g}" for name, value in numbers.items() if "loss" in name)
     what = f"the loss ({terms})" if terms else "the state, or its loss,"
-    return (
+    return errors.DivergedError(
         f"{what} is not finite after step {now}: lower config.optim.learning_rate or set "
         "config.optim.clip_norm; no such state was saved, and checkpoints from before are kept"
     )

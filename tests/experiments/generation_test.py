@@ -58,6 +58,7 @@ def _run(model, grid=GRID, normaliser=None, fitted=None, totals=None):
         input=x,
         target=x,
         output=dataclasses.replace(output, x_hat=np.asarray(scale.leave(output.x_hat))),
+        evaluator=None,
     )
 
 

@@ -2,6 +2,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -81,17 +82,42 @@ seed, k = int(flags.get("config.seed", 0)), int(flags.get("config.k", 1))
 """
 
 
+# Stands for experiments.together: runs each trial by the program above, unless its seed is 2.
+TOGETHER = r"""
+import pathlib, shlex, subprocess, sys
+texts = [arg.removeprefix("--trial=") for arg in sys.argv[1:]]
+print("all at once:", len(texts), flush=True)
+status = 0
+for text in texts:
+    words = shlex.split(text)
+    if "--config.seed=2" in words:
+        folder = next(word for word in words if word.startswith("--workdir=")).partition("=")[2]
+        with (pathlib.Path(folder) / "log.txt").open("a") as log:
+            log.write("error: it diverged\n")
+        status = 2
+    else:
+        subprocess.run([sys.executable, "program.py", *words], check=True)
+print("and goodbye")
+sys.exit(status)
+"""
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with a config and a program; runs go into its `runs`."""
     (tmp_path / "toy.py").write_text(CONFIG)
     (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "together.py").write_text(TOGETHER)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def _main(*argv):
-    return local.main(["--config=toy.py", *argv], program=(sys.executable, "program.py"))
+    return local.main(
+        ["--config=toy.py", *argv],
+        program=(sys.executable, "program.py"),
+        together=(sys.executable, "together.py"),
+    )
 
 
 def _starts(workdir):
@@ -158,6 +184,38 @@ def test_a_program_that_cannot_start_is_a_failed_trial(place, capsys):
     status = local.main(["--config=toy.py", "--sweep=seeds"], program=("./no_such_program",))
     assert status == 1
     assert capsys.readouterr().out.count("failed: [Errno 2]") == 6
+
+
+def test_together_one_process_runs_all_trials_and_each_has_its_reason(place, capsys):
+    assert _main("--sweep=seeds", "--only=seed=1") == 0
+    capsys.readouterr()
+    assert _main("--sweep=seeds", "--together", "--devices=5,7") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "2 of 6 trials are finished already"
+    assert re.fullmatch(r"\[3/6\] k=4,seed=0 done in \d+ s", lines[1])
+    failed = "k=4,seed=2 failed: it diverged (log: runs/toy/seeds/k=4,seed=2/log.txt)"
+    assert lines[2] == f"[4/6] {failed}"
+    assert lines[-1].split()[1:4:2] == ["8", "2"]
+    assert (place / "runs/toy/together.txt").read_text().count("all at once: 4") == 1
+    folder = place / "runs/toy/seeds/k=8,seed=0"
+    assert _starts(folder)[0]["CUDA_VISIBLE_DEVICES"] == "5,7"
+    log = (folder / "log.txt").read_text()
+    assert log.startswith(f"$ {sys.executable} program.py --config=toy.py --workdir=")
+    assert _main("--sweep=seeds", "--together", "--only=seed=0") == 0
+
+
+def test_together_is_one_command(place, capsys):
+    assert _main("--sweep=seeds", "--together", "--dry_run", "--only=k=4") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    words = shlex.split(line)
+    assert words[:2] == [sys.executable, "together.py"]
+    assert shlex.split(words[3].removeprefix("--trial=")) == [
+        *("--config=toy.py", "--workdir=runs/toy/seeds/k=4,seed=1"),
+        *("--config.k=4", "--config.seed=1"),
+    ]
+    assert len(words) == 5
+    assert _main("--sweep=seeds", "--together", "--workers=2") == 2
+    assert "leave out --workers" in capsys.readouterr().err
 
 
 def test_devices_and_threads_reach_the_trials(place, monkeypatch):
