@@ -4,8 +4,8 @@ Steps of many sizes in bfloat16: examples a second, peak memory of the device, a
 step that the product of a batch with the encoder takes alone, measured beside it, which is what the
 step cannot be faster than. Each size has a process of its own.
 
-Results are written after each size, to benchmarks/results/accelerator-<device>.json or --record. Run
-again, the command goes on with sizes that are not there yet; --budget ends it in time.
+Results are written after each size, to benchmarks/results/accelerator-<device>.json or --record.
+Run again, the command goes on with sizes that are not there yet; --budget ends it in time.
 """
 
 import dataclasses
