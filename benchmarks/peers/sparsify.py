@@ -8,12 +8,18 @@ one, not the Triton kernel, and it computes in float32 whatever the dtype: it as
 CUDA alone.
 """
 
+import os
 import tempfile
 import types
 from typing import Any
 
-from sparsify import SaeConfig, TrainConfig, Trainer
 import torch
+
+if not torch.cuda.is_available():
+    # Where Triton is installed, it would be used, and fail without a GPU.
+    os.environ["SPARSIFY_DISABLE_TRITON"] = "1"
+
+from sparsify import SaeConfig, TrainConfig, Trainer  # noqa: E402
 
 from benchmarks import protocol
 from benchmarks.peers import common
