@@ -148,8 +148,7 @@ def _chain(
     average: float,
 ) -> optax.GradientTransformation:
     links = [step, constraint, *([averages.average(average)] if average else [])]
-    clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
-    return optax.chain(clip, *links)
+    return optax.chain(blocks.clip(clip_norm), *links)
 
 
 def _separable(
