@@ -41,8 +41,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         raise ValueError(f'sanity_checks has no variant "{arg}": it has {", ".join(VARIANTS[1:])}')
     config = base.get_config()
     config.batch_size = 1024
-    config.num_steps = 60_000
-    config.checkpoint_every = config.num_steps // 4
+    config.num_steps = 120_000
+    config.checkpoint_every = config.num_steps // 12
     config.log_every = 100
     config.data.update(
         name="independent",
@@ -54,7 +54,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         seed=0,
     )
     config.model.update(name="sae", d_sae=3200, activation=dict(name="topk", k=_ACTIVE, relu=True))
-    config.loss.mse_sum = 1.0
+    config.loss.update(mse_sum=1.0, auxk=dict(weight=1 / 32, relu=True))
     config.optim.update(
         name="adam", learning_rate=dict(name="linear", start=2e-3, end=0.0), constraint="unit_norm"
     )
