@@ -16,12 +16,11 @@ import functools
 
 import jax
 from jax import lax
-from jax.experimental import layout
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import errors, types
-from sae_jax.ops import each, linear, sharded
+from sae_jax.ops import each, layout, linear, sharded
 from sae_jax.ops.sharded import BOTH, LATENTS, ROWS
 
 _DENSE_FOR_ONE = 32  # So many latents of a dense code cost what one of a sparse code does.
@@ -285,16 +284,11 @@ def _known_backward(residuals: tuple, g: Array) -> tuple:
     indices, centred, w_enc = residuals
     total = _total(g, indices, w_enc.shape[1])
     by_row = decode(g, indices, w_enc.T)  # Of x: left out by the compiler, as nobody asks for it.
-    slope = _turned(_all_scattered(g, indices, centred, w_enc.shape[1]))
+    slope = layout.turned(_all_scattered(g, indices, centred, w_enc.shape[1]))
     return jnp.zeros_like(g), None, by_row, -(w_enc @ total), slope, total
 
 
 known.defvjp(_known_forward, _known_backward)
-
-
-def _turned(rows: Array) -> Array:
-    """Returns the transpose, written down: else each that reads it reads it turned round."""
-    return layout.with_layout_constraint(rows.T, layout.Layout(major_to_minor=(0, 1)))
 
 
 def _total(g: Array, indices: Array, count: int) -> Array:

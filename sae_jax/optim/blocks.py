@@ -15,9 +15,11 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from sae_jax.ops import layout
+
 PyTree = Any
 
-_LARGE = 2**27  # Bytes of a matrix from which on it is moved in blocks.
+_LARGE = layout.LARGE  # Bytes of a matrix from which on it is moved in blocks.
 _BLOCK = 2**24  # Bytes of a block of it.
 
 
@@ -67,7 +69,8 @@ def moved(
 
     def new(old: PyTree, first: Any, width: int) -> PyTree:
         g = _cut(dict.fromkeys(latent_axes, 0), latents, rows, rows, first, width)
-        g = jax.tree.map(lambda leaf: leaf * factor, _rows(g, latent_axes, back=True))
+        g = layout.by_rows(_rows(g, latent_axes, back=True))
+        g = jax.tree.map(lambda leaf: leaf * factor, g)
         updates, opt_state = optimizer.each(g, old[1], old[0])
         return optax.apply_updates(old[0], updates), opt_state
 
