@@ -33,6 +33,7 @@ def config(job: protocol.Job, folder: str) -> ml_collections.ConfigDict:
     found.data = dict(name="folder", split="train", folder=folder)
     found.calibration = dict(name="none")
     found.evals = {}
+    found.checkpoint_every = 0
     found.model.d_sae = job.d_sae
     if job.variant == "group_max":
         found.model.activation = dict(name="group_max", k=job.k)

@@ -35,7 +35,7 @@ def multi_topk(
     k = min(k, w_dec.shape[0])
     act = jax.nn.relu if relu else lambda x: x
     if blocked.of(pre):
-        values, indices = blocked.top_k(pre, k, blocked.times(output.extras.get("compared")))
+        values, indices, _ = blocked.top_k(pre, k, blocked.times(output.extras.get("compared")))
         x_hat = sparse.decode(act(values), indices, w_dec)
     elif sparse.pays(k, w_dec.shape[0]):
         indices = sharded.top_k(sparse.compared(output), k)[1]

@@ -1,6 +1,7 @@
 """What brings latents back that have long been silent."""
 
 from collections.abc import Callable
+import dataclasses
 
 import jax
 from jax import lax
@@ -56,18 +57,24 @@ def auxk(
         scale = jnp.where(spread > 0, spread, 1.0) if normalise else 1.0
         return share * ((error - found) ** 2).sum(axis=-1) / scale
 
-    def with_dead(w_dec: Array, pre: Array | types.Pre) -> Array:
+    def with_dead(w_dec: Array, pre: Array | types.Pre, rows: Array | None) -> Array:
+        if isinstance(pre, types.Pre) and rows is not None:
+            pre = dataclasses.replace(pre, w_enc=rows.T)
         return missed(_of_dead(pre, dead, k, relu, w_dec))
 
-    def without(w_dec: Array, pre: Array | types.Pre) -> Array:
-        del w_dec, pre
+    def without(w_dec: Array, pre: Array | types.Pre, rows: Array | None) -> Array:
+        del w_dec, pre, rows
         return jnp.zeros_like(mask)
 
     helped = dead.any() & (spread > 0)
     if blocked.of(output.pre):
         found = blocked.decoded_where(helped, output.pre, k, dead, _act(relu), w_dec)
         return jnp.where(helped, missed(found), 0.0)
-    return lax.cond(helped, with_dead, without, w_dec, output.pre)
+    pre, rows = output.pre, None
+    if isinstance(pre, types.Pre):
+        # Turned round, as sparse codes give its gradient: else the conditional would turn that.
+        pre, rows = dataclasses.replace(pre, w_enc=lax.stop_gradient(pre.w_enc)), pre.w_enc.T
+    return lax.cond(helped, with_dead, without, w_dec, pre, rows)
 
 
 def ghost(

@@ -60,10 +60,10 @@ def encode(
             # Written once: each of its readers would else add the bias anew and write its own.
             everything = jax.lax.optimization_barrier(everything)
         pre = types.Pre(everything, x, centre, w_enc, b_enc)
-        return activate(activation, pre, context, norms), pre
+        return _activated(activation, pre, context, norms)
     kept: Any = activation
     pre, seen = types.Pre(None, x, centre, w_enc, b_enc, count, compute), blocked.times(norms)
-    values, indices = blocked.top_k(pre, k, lambda *block: kept.score(seen(*block)))
+    values, indices, pre = blocked.top_k(pre, k, lambda *block: kept.score(seen(*block)))
     return types.Codes(kept.value(values), indices, d_sae), pre
 
 
@@ -99,6 +99,13 @@ def activate(
       norms: `[d_sae]`, what one unit of a latent writes: the activation then compares what latents
         write, `pre * norms`, and the codes that it leaves are divided by them again. No gradient.
     """
+    return _activated(activation, pre, context, norms)[0]
+
+
+def _activated(
+    activation: nn.Module, pre: Any, context: types.Context, norms: jax.Array | None
+) -> tuple[jax.Array | types.Codes, Any]:
+    """Returns codes, and pre-activations with their weights passed on to what else reads them."""
     everything = sparse.all_of(pre)
     size = None if norms is None else jax.lax.stop_gradient(norms)[None]
     seen = everything if size is None else everything * size
@@ -106,14 +113,14 @@ def activate(
     indices = choose(seen, context)
     if indices is None:
         codes: Any = activation(seen, context)
-        return codes if size is None else codes / jnp.where(size > 0, size, 1.0)
+        return codes if size is None else codes / jnp.where(size > 0, size, 1.0), pre
     kept: Any = activation
-    found = sparse.take(pre, indices)
+    found, pre = sparse.take_and_pass(pre, indices)
     if hasattr(activation, "among"):
         codes = kept.among(found, sparse.take(seen, indices), context)
     else:
         codes = kept.value(found)
-    return types.Codes(codes, indices, everything.shape[-1])
+    return types.Codes(codes, indices, everything.shape[-1]), pre
 
 
 def decode(params: Mapping[str, Any], codes: jax.Array | types.Codes) -> jax.Array:

@@ -104,8 +104,11 @@ class SparseAutoencoder(nn.Module):
         codes, known = layers.encode(
             self.activation, x, centre, w_enc, b_enc, context, norms, self.blocks, compute
         )
-        logits = sparse.product(codes, w_dec, compute) + b_dec[None]
+        product, passed = sparse.product_and_pass(codes, w_dec, compute)
+        logits = product + b_dec[None]
         extras = {"logits": logits} if self.output == "sigmoid" else {}
+        if context.train:
+            extras["w_dec"] = passed
         if norms is not None:
             extras["compared"] = norms
         return types.Output(self._squash(logits), codes, known, extras)

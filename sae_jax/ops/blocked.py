@@ -45,7 +45,7 @@ def count(batch: int, d_sae: int, itemsize: int = 4) -> int:
 
 def top_k(
     pre: types.Pre, k: int, score: Score = lambda found, latents: found
-) -> tuple[Float[Array, "batch k"], Int[Array, "batch k"]]:
+) -> tuple[Float[Array, "batch k"], Int[Array, "batch k"], types.Pre]:
     """Returns the k pre-activations of each example whose scores are the largest, falling.
 
     Args:
@@ -54,7 +54,8 @@ def top_k(
       score: what is compared; no gradient passes.
 
     Returns:
-      The pre-activations, with the gradient of the encoder's formula, and which latents they are.
+      The pre-activations, with the gradient of the encoder's formula, which latents they are, and
+      `pre` with its weights passed on, as `sparse.known_and_pass` does.
     """
     parts = (pre.x, pre.centre, pre.w_enc, pre.b_enc)
     x, centre, w_enc, b_enc = lax.stop_gradient(parts)
@@ -79,7 +80,8 @@ def top_k(
     blocks = -(-d_sae // width)
     # From the first block on there are k of them, so that nothing made up is ever among the best.
     best = lax.scan(merge, of_block(0), jnp.arange(1, blocks, dtype=jnp.int32))[0]
-    return sparse.known(best[1], best[2], *parts), best[2]
+    values, pre = sparse.pass_on(pre, best[1], best[2])
+    return values, best[2], pre
 
 
 def _largest(compared: Array, values: Array, latents: Array, k: int) -> Best:
@@ -126,7 +128,7 @@ def decoded_where(
 
         def chosen() -> tuple[Array, Array, Array]:
             x, centre, w_enc, b_enc, _ = weights
-            values, indices = top_k(
+            values, indices, _ = top_k(
                 types.Pre(None, x, centre, w_enc, b_enc, pre.blocks, pre.compute), k, score
             )
             return decoded(values, indices, among, weights), values, indices

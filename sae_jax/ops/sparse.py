@@ -12,7 +12,7 @@ Over several devices each one adds what its own latents do, and `[batch, d_in]` 
 summed over those that share a dictionary; the gradient of weights stays where the weights are.
 """
 
-import functools
+import dataclasses
 
 import jax
 from jax import lax
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import errors, types
-from sae_jax.ops import each, layout, linear, sharded
+from sae_jax.ops import each, linear, sharded
 from sae_jax.ops.sharded import BOTH, LATENTS, ROWS
 
 _DENSE_FOR_ONE = 32  # So many latents of a dense code cost what one of a sparse code does.
@@ -120,12 +120,20 @@ def product(
       w_dec: the decoder's rows.
       compute: the type to which the operands of a dense product are rounded.
     """
+    return product_and_pass(codes, w_dec, compute)[0]
+
+
+def product_and_pass(
+    codes: Array | types.Codes,
+    w_dec: Float[Array, "d_sae d"],
+    compute: linear.Compute = "float32",
+) -> tuple[Float[Array, "batch d"], Float[Array, "d_sae d"]]:
+    """Returns what `product` does, and `w_dec` passed on as `decode_and_pass` does."""
     if isinstance(codes, types.Codes):
-        return decode(codes.values, codes.indices, w_dec)
-    return linear.decode(codes, w_dec, compute) if compute != "float32" else codes @ w_dec
+        return decode_and_pass(codes.values, codes.indices, w_dec)
+    return linear.decode(codes, w_dec, compute) if compute != "float32" else codes @ w_dec, w_dec
 
 
-@jax.custom_vjp
 def decode(
     values: Float[Array, "batch k"], indices: Int[Array, "batch k"], w_dec: Float[Array, "d_sae d"]
 ) -> Float[Array, "batch d"]:
@@ -134,13 +142,25 @@ def decode(
     Values of 0 are no active latents: slots j where all examples have 0 cost nothing, and no
     gradient reaches their values.
     """
+    return decode_and_pass(values, indices, w_dec)[0]
+
+
+@jax.custom_vjp
+def decode_and_pass(
+    values: Float[Array, "batch k"], indices: Int[Array, "batch k"], w_dec: Float[Array, "d_sae d"]
+) -> tuple[Float[Array, "batch d"], Float[Array, "d_sae d"]]:
+    """Returns what `decode` does, and `w_dec` as it is, for what else reads it in the same step.
+
+    The gradient of that is then what this one's is added to, row by row and in its place. Summed
+    by autodiff each would be a matrix of its own first.
+    """
     split = sharded.split(len(values), len(w_dec))
 
     def own(values: Array, indices: Array, w_dec: Array) -> Array:
         values, indices = split.own(values, indices, len(w_dec))
         return split.sum(_decoded(values, indices, w_dec), LATENTS)
 
-    return split.over(own, (ROWS, ROWS, LATENTS), ROWS)(values, indices, w_dec)
+    return split.over(own, (ROWS, ROWS, LATENTS), ROWS)(values, indices, w_dec), w_dec
 
 
 def _decoded(values: Array, indices: Array, w_dec: Array) -> Array:
@@ -155,17 +175,19 @@ def _decoded(values: Array, indices: Array, w_dec: Array) -> Array:
     return lax.fori_loop(0, _used(values), add, start)
 
 
-def _decode_forward(values: Array, indices: Array, w_dec: Array) -> tuple[Array, tuple]:
-    return decode(values, indices, w_dec), (values, indices, w_dec)
+def _decode_forward(
+    values: Array, indices: Array, w_dec: Array
+) -> tuple[tuple[Array, Array], tuple]:
+    return decode_and_pass(values, indices, w_dec), (values, indices, w_dec)
 
 
-def _decode_backward(residuals: tuple, g: Array) -> tuple[Array, None, Array]:
-    values, indices, w_dec = residuals
-    slope = _all_scattered(values, indices, g, w_dec.shape[0])
+def _decode_backward(residuals: tuple, slopes: tuple) -> tuple[Array, None, Array]:
+    (values, indices, w_dec), (g, slope) = residuals, slopes
+    slope = _all_scattered(values, indices, g, slope)
     return _all_products(g, values, indices, w_dec), None, slope
 
 
-decode.defvjp(_decode_forward, _decode_backward)
+decode_and_pass.defvjp(_decode_forward, _decode_backward)
 
 
 @jax.custom_vjp
@@ -239,10 +261,31 @@ prefix_error.defvjp(_prefix_error_forward, _prefix_error_backward)
 
 def take(pre: Array | types.Pre, indices: Int[Array, "batch k"]) -> Float[Array, "batch k"]:
     """Returns the pre-activations at `indices`, whose gradient reaches only their own weights."""
+    return take_and_pass(pre, indices)[0]
+
+
+def take_and_pass(
+    pre: Array | types.Pre, indices: Int[Array, "batch k"]
+) -> tuple[Float[Array, "batch k"], Array | types.Pre]:
+    """Returns what `take` does, and `pre` with its weights passed on, as `known_and_pass` does."""
     if not isinstance(pre, types.Pre):
-        return _at(pre, indices)
+        return _at(pre, indices), pre
     values = _at(lax.stop_gradient(all_of(pre)), indices)
-    return known(values, indices, pre.x, pre.centre, pre.w_enc, pre.b_enc)
+    return pass_on(pre, values, indices)
+
+
+def pass_on(
+    pre: types.Pre, values: Float[Array, "batch k"], indices: Int[Array, "batch k"]
+) -> tuple[Float[Array, "batch k"], types.Pre]:
+    """Returns `values` of `pre` at `indices` with their gradient, and `pre` with weights passed on.
+
+    Args:
+      pre: pre-activations.
+      values: what they are there, without a gradient.
+      indices: where.
+    """
+    values, w_enc = known_and_pass(values, indices, pre.x, pre.centre, pre.w_enc, pre.b_enc)
+    return values, dataclasses.replace(pre, w_enc=w_enc)
 
 
 def _at(pre: Array, indices: Array) -> Array:
@@ -256,7 +299,6 @@ def _at(pre: Array, indices: Array) -> Array:
     return split.over(own, (BOTH, ROWS), ROWS)(pre, indices)
 
 
-@jax.custom_vjp
 def known(
     values: Float[Array, "batch k"],
     indices: Int[Array, "batch k"],
@@ -269,26 +311,39 @@ def known(
 
     The gradient is that of this formula; none reaches `values`.
     """
-    del indices, x, centre, w_enc, b_enc
-    return values
+    return known_and_pass(values, indices, x, centre, w_enc, b_enc)[0]
+
+
+@jax.custom_vjp
+def known_and_pass(
+    values: Float[Array, "batch k"],
+    indices: Int[Array, "batch k"],
+    x: Float[Array, "batch d_in"],
+    centre: Float[Array, " d_in"],
+    w_enc: Float[Array, "d_in d_sae"],
+    b_enc: Float[Array, " d_sae"],
+) -> tuple[Float[Array, "batch k"], Float[Array, "d_in d_sae"]]:
+    """Returns what `known` does, and `w_enc` as it is, as `decode_and_pass` does with `w_dec`."""
+    del indices, x, centre, b_enc
+    return values, w_enc
 
 
 def _known_forward(
     values: Array, indices: Array, x: Array, centre: Array, w_enc: Array, b_enc: Array
-) -> tuple[Array, tuple]:
+) -> tuple[tuple[Array, Array], tuple]:
     del b_enc
-    return values, (indices, x - centre[None], w_enc)
+    return (values, w_enc), (indices, x - centre[None], w_enc)
 
 
-def _known_backward(residuals: tuple, g: Array) -> tuple:
-    indices, centred, w_enc = residuals
+def _known_backward(residuals: tuple, slopes: tuple) -> tuple:
+    (indices, centred, w_enc), (g, slope) = residuals, slopes
     total = _total(g, indices, w_enc.shape[1])
     by_row = decode(g, indices, w_enc.T)  # Of x: left out by the compiler, as nobody asks for it.
-    slope = layout.turned(_all_scattered(g, indices, centred, w_enc.shape[1]))
+    slope = _all_scattered(g, indices, centred, slope.T).T
     return jnp.zeros_like(g), None, by_row, -(w_enc @ total), slope, total
 
 
-known.defvjp(_known_forward, _known_backward)
+known_and_pass.defvjp(_known_forward, _known_backward)
 
 
 def _total(g: Array, indices: Array, count: int) -> Array:
@@ -313,15 +368,17 @@ def _all_products(g: Array, values: Array, indices: Array, rows: Array) -> Array
     return split.over(own, (ROWS, ROWS, ROWS, LATENTS), ROWS)(g, values, indices, rows)
 
 
-def _all_scattered(values: Array, indices: Array, x: Array, count: int) -> Array:
+def _all_scattered(values: Array, indices: Array, x: Array, start: Array) -> Array:
     """Returns what `_scatter` does, of all devices."""
-    split = sharded.split(len(values), count)
+    split = sharded.split(len(values), len(start))
 
-    def own(values: Array, indices: Array, x: Array) -> Array:
-        values, indices = split.own(values, indices, split.part(count))
-        return split.sum(_scatter(values, indices, x, split.part(count)), ROWS)
+    def own(values: Array, indices: Array, x: Array, start: Array) -> Array:
+        values, indices = split.own(values, indices, len(start))
+        if not split.splits("data"):
+            return _scatter(values, indices, x, start)
+        return start + split.sum(_scatter(values, indices, x, jnp.zeros_like(start)), ROWS)
 
-    return split.over(own, (ROWS, ROWS, ROWS), LATENTS)(values, indices, x)
+    return split.over(own, (ROWS, ROWS, ROWS, LATENTS), LATENTS)(values, indices, x, start)
 
 
 def _products(g: Array, values: Array, indices: Array, rows: Array) -> Array:
@@ -340,28 +397,28 @@ def _used(values: Array) -> Array:
     return jnp.where((values != 0).any(axis=1), slots, 0).max()
 
 
-def _scatter(values: Array, indices: Array, x: Array, count: int) -> Array:
-    """Returns `[count, d]`, whose row i is the sum of `values[b, j] x[b]` where `indices` has i."""
-    by = {"cpu": _scatter_by_latent, "default": _scatter_by_slot}
+def _scatter(values: Array, indices: Array, x: Array, start: Array) -> Array:
+    """Returns `start` `[count, d]` plus, in row i, `values[b, j] x[b]` where `indices` has i."""
     return lax.platform_dependent(
-        values, indices, x, **{name: functools.partial(of, count=count) for name, of in by.items()}
+        values, indices, x, start, cpu=_scatter_by_latent, default=_scatter_by_slot
     )
 
 
-def _scatter_by_slot(values: Array, indices: Array, x: Array, count: int) -> Array:
+def _scatter_by_slot(values: Array, indices: Array, x: Array, start: Array) -> Array:
     def add(total: Array, latent: tuple[Array, Array]) -> tuple[Array, None]:
         value, index = latent
         return total.at[index].add(value[:, None] * x), None
 
-    return lax.scan(add, jnp.zeros((count, x.shape[1]), x.dtype), (values.T, indices.T))[0]
+    return lax.scan(add, start, (values.T, indices.T))[0]
 
 
-def _scatter_by_latent(values: Array, indices: Array, x: Array, count: int) -> Array:
+def _scatter_by_latent(values: Array, indices: Array, x: Array, start: Array) -> Array:
     """Returns the same, adding to one row after the other, so that it is in a core's cache.
 
     Latent and place of an entry are sorted as one number of 32 bits, eight times as fast as a pair;
     where they need more, some entries are sorted after the others.
     """
+    count = len(start)
     room = 32 - count.bit_length()
     entries = values.size + -values.size % _AT_ONCE
     size = min(entries, 2**room)
@@ -384,4 +441,4 @@ def _scatter_by_latent(values: Array, indices: Array, x: Array, count: int) -> A
 
     # Where all are sorted at once, blocks of nothing but zeros are left out.
     last = _used(blocks[1])
-    return lax.fori_loop(0, last, add, jnp.zeros((count, x.shape[1]), x.dtype))
+    return lax.fori_loop(0, last, add, start)

@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 
 import jax
 from jax import lax
+from jax.experimental import layout
 import jax.numpy as jnp
 import optax
 
-from sae_jax.ops import layout
-
 PyTree = Any
 
-_LARGE = layout.LARGE  # Bytes of a matrix from which on it is moved in blocks.
+_LARGE = 2**29  # Bytes of a matrix from which on it is moved in blocks.
 _BLOCK = 2**24  # Bytes of a block of it.
 
 
@@ -69,7 +68,7 @@ def moved(
 
     def new(old: PyTree, first: Any, width: int) -> PyTree:
         g = _cut(dict.fromkeys(latent_axes, 0), latents, rows, rows, first, width)
-        g = layout.by_rows(_rows(g, latent_axes, back=True))
+        g = _by_rows(_rows(g, latent_axes, back=True))
         g = jax.tree.map(lambda leaf: leaf * factor, g)
         updates, opt_state = optimizer.each(g, old[1], old[0])
         return optax.apply_updates(old[0], updates), opt_state
@@ -103,6 +102,11 @@ def clip(most: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
+def written(grads: PyTree, latent_axes: Mapping[str, int]) -> PyTree:
+    """Returns gradients as `norm` and `moved` read them fastest: by rows, unless in blocks."""
+    return grads if not latent_axes or _large(grads) else _by_rows(grads)
+
+
 def norm(grads: PyTree, latent_axes: Mapping[str, int]) -> jax.Array:
     """Returns the norm of a whole gradient, `[]`."""
     return optax.tree.norm(_rows(grads, latent_axes) if _large(grads) else grads)
@@ -119,6 +123,17 @@ def _rows(grads: PyTree, axes: Mapping[str, int], back: bool = False) -> PyTree:
         return jnp.moveaxis(leaf, 0, axis) if back else jnp.moveaxis(leaf, axis, 0)
 
     return jax.tree_util.tree_map_with_path(of, grads)
+
+
+def _by_rows(grads: PyTree) -> PyTree:
+    """Returns gradients, matrices written down row by row.
+
+    Sparse codes give that of `w_enc` column by column, and each pass over it would read it so.
+    """
+    order = layout.Layout(major_to_minor=(0, 1))
+    return jax.tree.map(
+        lambda leaf: layout.with_layout_constraint(leaf, order) if leaf.ndim == 2 else leaf, grads
+    )
 
 
 def _width(latents: int, most: int) -> int:

@@ -132,6 +132,7 @@ def make(method: Method) -> Callable[[State, types.Batch], tuple[State, Metrics]
         grads, stats, found = parts.gradient(
             loss, state.params, state.stats, scaled, context, method.parts
         )
+        grads = blocks.written(grads, method.latent_axes)
         params, opt_state = blocks.moved(
             method.optimizer, grads, state.opt_state, state.params, method.latent_axes
         )

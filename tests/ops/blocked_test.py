@@ -37,7 +37,7 @@ def test_the_same_are_chosen_and_of_equals_the_first(blocks, k, of):
     dense = np.asarray(linear.encode(*parts))
     assert all(len(np.unique(of(row))) < D_SAE for row in dense)  # There are equals.
     indices = jax.lax.top_k(of(dense), k)[1]
-    values, found = jax.jit(blocked.top_k, static_argnums=(1, 2))(
+    values, found, _ = jax.jit(blocked.top_k, static_argnums=(1, 2))(
         types.Pre(None, *parts, blocks), k, lambda found, latents: of(found)
     )
     np.testing.assert_array_equal(found, indices)
@@ -69,7 +69,7 @@ def test_where_fewer_than_k_count_the_rest_are_the_first_of_the_others():
     def score(found, latents):
         return jnp.where(alive[latents][None], found, -jnp.inf)
 
-    _, found = blocked.top_k(types.Pre(None, *parts, 4), 6, score)
+    _, found, _ = blocked.top_k(types.Pre(None, *parts, 4), 6, score)
     expected = jax.lax.top_k(jnp.where(alive[None], linear.encode(*parts), -jnp.inf), 6)[1]
     np.testing.assert_array_equal(found, expected)
 
@@ -136,7 +136,7 @@ def test_no_array_of_all_pre_activations_is_ever_in_memory():
 
     def loss(x, centre, w_enc, b_enc, w_dec, blocks):
         pre = types.Pre(None, x, centre, w_enc, b_enc, blocks)
-        values, indices = blocked.top_k(pre, k)
+        values, indices, _ = blocked.top_k(pre, k)
         return ((sparse.decode(values, indices, w_dec) - x) ** 2).sum()
 
     def bytes_for(blocks):

@@ -115,10 +115,39 @@ def test_rows_are_added_where_their_latents_are(count):
     indices[:, 0] = count - 1
     values = rng.standard_normal((70, 40)).astype(np.float32)
     values[:, 5:20] = 0.0
-    wanted = np.zeros((count, 3))
+    start = rng.standard_normal((count, 3)).astype(np.float32)
+    wanted = start.astype(np.float64)
     np.add.at(wanted, indices, values.astype(np.float64)[:, :, None] * x[:, None])
     # Of 2^22 latents 10 bits are left for the place: entries are sorted in groups.
-    found = sparse._scatter_by_latent(*map(jnp.asarray, (values, indices, x)), count)
+    given = [jnp.asarray(each) for each in (values, indices, x, start)]
+    found = sparse._scatter_by_latent(*given)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
-    by_slot = sparse._scatter_by_slot(*map(jnp.asarray, (values, indices, x)), count)
+    by_slot = sparse._scatter_by_slot(*given)
     np.testing.assert_allclose(by_slot, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_that_are_passed_on_collect_the_gradients_of_all_who_read_them():
+    key = jax.random.key(0)
+    x, w_enc, w_dec = (
+        jax.random.normal(jax.random.fold_in(key, number), shape)
+        for number, shape in enumerate([(BATCH, D_IN), (D_IN, D_SAE), (D_SAE, D_IN)])
+    )
+    zeros, none = jnp.zeros(D_IN), jnp.zeros(D_SAE)
+
+    def loss(weights, form):
+        w_enc, w_dec = weights
+        dense = linear.encode(x, zeros, w_enc, none)
+        indices = jax.lax.top_k(jax.lax.stop_gradient(dense), K)[1]
+        if form == "dense":
+            kept = jnp.zeros_like(dense).at[jnp.arange(BATCH)[:, None], indices].set(1.0)
+            x_hat = (dense * kept) @ w_dec
+        else:
+            pre = types.Pre(dense, x, zeros, w_enc, none)
+            values, pre = sparse.take_and_pass(pre, indices)
+            x_hat, w_dec = sparse.decode_and_pass(values, indices, w_dec)
+            w_enc = pre.w_enc
+        return ((x_hat - x) ** 2).sum() + (jnp.sin(w_enc) * jnp.cos(w_dec.T)).sum()
+
+    wanted, found = (jax.grad(loss)((w_enc, w_dec), form) for form in ("dense", "sparse"))
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
