@@ -59,7 +59,7 @@ def auxk(
 
     def with_dead(w_dec: Array, pre: Array | types.Pre, rows: Array | None) -> Array:
         if isinstance(pre, types.Pre) and rows is not None:
-            pre = dataclasses.replace(pre, w_enc=rows.T)
+            pre = dataclasses.replace(pre, w_enc=rows[0].T)
         return missed(_of_dead(pre, dead, k, relu, w_dec))
 
     def without(w_dec: Array, pre: Array | types.Pre, rows: Array | None) -> Array:
@@ -72,8 +72,9 @@ def auxk(
         return jnp.where(helped, missed(found), 0.0)
     pre, rows = output.pre, None
     if isinstance(pre, types.Pre):
-        # Turned round, as sparse codes give its gradient: else the conditional would turn that.
-        pre, rows = dataclasses.replace(pre, w_enc=lax.stop_gradient(pre.w_enc)), pre.w_enc.T
+        # Turned round, as sparse codes give its gradient: else the conditional would turn that; and
+        # of another shape than w_dec, or it would make zeros for one and copy them for the other.
+        pre, rows = dataclasses.replace(pre, w_enc=lax.stop_gradient(pre.w_enc)), pre.w_enc.T[None]
     return lax.cond(helped, with_dead, without, w_dec, pre, rows)
 
 
