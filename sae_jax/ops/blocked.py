@@ -142,9 +142,14 @@ def decoded_where(
 
         def slopes() -> tuple:
             pull = jax.vjp(lambda *weights: decoded(values, indices, among, weights), *weights)[1]
-            return pull(g)
+            x, centre, w_enc, *others = pull(g)
+            # Turned round, as it is made, and of another shape than that of w_dec: zeros in their
+            # place would else be turned, or made once and copied.
+            return x, centre, w_enc.T[None], *others
 
-        return None, None, *lax.cond(needed, slopes, lambda: _zeros(weights))
+        shapes = jax.eval_shape(slopes)
+        x, centre, w_enc, *others = lax.cond(needed, slopes, lambda: _zeros(shapes))
+        return None, None, x, centre, w_enc[0].T, *others
 
     run.defvjp(forward, backward)
     return run(needed, among, pre.x, pre.centre, pre.w_enc, pre.b_enc, w_dec)

@@ -13,9 +13,10 @@ summed over those that share a dictionary; the gradient of weights stays where t
 """
 
 import dataclasses
+from typing import Any
 
 import jax
-from jax import lax
+from jax import custom_derivatives, lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -175,19 +176,31 @@ def _decoded(values: Array, indices: Array, w_dec: Array) -> Array:
     return lax.fori_loop(0, _used(values), add, start)
 
 
-def _decode_forward(
-    values: Array, indices: Array, w_dec: Array
-) -> tuple[tuple[Array, Array], tuple]:
+def _decode_forward(*given: Any) -> tuple[tuple[Array, Array], tuple]:
+    values, indices, w_dec = (each.value for each in given)
     return decode_and_pass(values, indices, w_dec), (values, indices, w_dec)
 
 
 def _decode_backward(residuals: tuple, slopes: tuple) -> tuple[Array, None, Array]:
-    (values, indices, w_dec), (g, slope) = residuals, slopes
+    values, indices, w_dec = residuals
+    g, slope = (_dense(slope, values) for slope in slopes)
     slope = _all_scattered(values, indices, g, slope)
     return _all_products(g, values, indices, w_dec), None, slope
 
 
-decode_and_pass.defvjp(_decode_forward, _decode_backward)
+decode_and_pass.defvjp(_decode_forward, _decode_backward, symbolic_zeros=True)
+
+
+def _dense(slope: Any, other: Array) -> Array:
+    """Returns a gradient, zeros where there is none.
+
+    Zeros that a compiler does not know to be zeros, as it would make one array of them and copy
+    that for each of those that add to it: a number of some other array, kept between 0 and 0.
+    """
+    if not isinstance(slope, custom_derivatives.SymbolicZero):
+        return slope
+    zero = lax.clamp(0.0, other[0, 0].astype(slope.dtype), 0.0)
+    return jnp.broadcast_to(zero, slope.shape)
 
 
 @jax.custom_vjp
@@ -328,22 +341,21 @@ def known_and_pass(
     return values, w_enc
 
 
-def _known_forward(
-    values: Array, indices: Array, x: Array, centre: Array, w_enc: Array, b_enc: Array
-) -> tuple[tuple[Array, Array], tuple]:
-    del b_enc
+def _known_forward(*given: Any) -> tuple[tuple[Array, Array], tuple]:
+    values, indices, x, centre, w_enc, _ = (each.value for each in given)
     return (values, w_enc), (indices, x - centre[None], w_enc)
 
 
 def _known_backward(residuals: tuple, slopes: tuple) -> tuple:
-    (indices, centred, w_enc), (g, slope) = residuals, slopes
+    indices, centred, w_enc = residuals
+    g, slope = (_dense(slope, centred) for slope in slopes)
     total = _total(g, indices, w_enc.shape[1])
     by_row = decode(g, indices, w_enc.T)  # Of x: left out by the compiler, as nobody asks for it.
     slope = _all_scattered(g, indices, centred, slope.T).T
     return jnp.zeros_like(g), None, by_row, -(w_enc @ total), slope, total
 
 
-known_and_pass.defvjp(_known_forward, _known_backward)
+known_and_pass.defvjp(_known_forward, _known_backward, symbolic_zeros=True)
 
 
 def _total(g: Array, indices: Array, count: int) -> Array:
