@@ -65,9 +65,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             metrics=("mse", "fvu", "l0", "dictionary", "support"),
         )
     )
+    if arg in ("batch_topk", "jumprelu"):
+        config.num_steps = 40_000
     if arg == "batch_topk":
         config.model.activation = dict(name="batch_topk", k=float(_ACTIVE))
     if arg == "jumprelu":
+        del config.loss.auxk
         config.model.activation = dict(name="jumprelu", start=0.5, bandwidth=0.1)
         config.loss.l0_target = dict(weight=1.0, target=float(_ACTIVE), bandwidth=0.1)
     if arg == "frozen":

@@ -1,0 +1,102 @@
+"""Each form of a step has the loss curve of the dense step in float32, AuxK and all."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sae_jax import types
+from sae_jax.activations import abs_topk, batch_topk, topk
+from sae_jax.losses import dead, reconstruction
+from sae_jax.models import sae
+from sae_jax.ops import normalise
+from sae_jax.optim import constraints, optimizers
+from sae_jax.train import step
+
+ROWS, D_IN, D_SAE, K, STEPS = 32, 16, 256, 4, 40
+
+
+def _curve(activation, optimizer=optimizers.adam, knobs=None, **fields):
+    """Loss and share of dead latents at each step, on sums of few of 64 directions."""
+    constraint = constraints.unit_norm()
+    method = step.Method(
+        model=sae.Model(D_IN, D_SAE, activation, **fields),
+        terms={
+            "mse_sum": step.Term(reconstruction.mse_sum, 1.0),
+            "auxk": step.Term(functools.partial(dead.auxk, k=8), 1 / 32),
+        },
+        optimizer=optimizer(
+            lambda step: 0.01, clip_norm=1.0, constraint=constraint.link, **knobs or {}
+        ),
+        project=constraint.project,
+        learning_rate=0.01,
+        normaliser=normalise.Unchanged(),
+        dead_after=3 * ROWS,
+        latent_axes=sae.LATENT_AXES,
+    )
+    rng = np.random.default_rng(0)
+    directions = rng.standard_normal((64, D_IN))
+    chosen = rng.random((STEPS, ROWS, 64)) * (rng.random((STEPS, ROWS, 64)) < 0.05)
+    batches = jnp.asarray(chosen @ directions, jnp.float32)
+    # Of like norms: BatchTopK's sparse form keeps at most 4 k latents of an example.
+    batches = 4 * batches / jnp.maximum(jnp.linalg.norm(batches, axis=2, keepdims=True), 1e-3)
+    state = step.init(method, 0, {}, batches[0])
+    take = jax.jit(step.make(method))
+    found = []
+    for x in batches:
+        state, metrics = take(state, types.Batch(x=x))
+        found.append((metrics["loss"], metrics["dead"]))
+    return np.asarray(found).T
+
+
+DENSE = {
+    "topk": topk.Activation(k=K, form="dense"),
+    "abs_topk": abs_topk.Activation(k=K, form="dense"),
+    "batch_topk": batch_topk.Activation(k=float(K), form="dense"),
+}
+
+
+@functools.cache
+def _reference(name):
+    loss, dead = _curve(DENSE[name])
+    assert loss[-5:].mean() < 0.7 * loss[:5].mean()
+    assert dead[0] == 0
+    assert dead[-1] > 0, "AuxK had nothing to do"
+    return loss, dead
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "fields"),
+    [
+        ("topk", topk.Activation(k=K, form="sparse"), {}),
+        ("abs_topk", abs_topk.Activation(k=K, form="sparse"), {}),
+        ("batch_topk", batch_topk.Activation(k=float(K), form="sparse"), {}),
+        ("topk", topk.Activation(k=K, form="sparse"), dict(blocks=4)),
+        ("abs_topk", abs_topk.Activation(k=K, form="sparse"), dict(blocks=4)),
+    ],
+    ids=["topk", "abs_topk", "batch_topk", "topk in blocks", "abs_topk in blocks"],
+)
+def test_the_curve_is_that_of_the_dense_form_to_rounding(name, form, fields):
+    (loss, dead), (wanted, wanted_dead) = _curve(form, **fields), _reference(name)
+    np.testing.assert_allclose(loss, wanted, rtol=1e-3)
+    np.testing.assert_array_equal(dead, wanted_dead)
+
+
+@pytest.mark.parametrize(
+    ("changes", "within"),
+    [
+        (dict(compute="bfloat16"), 0.03),
+        (dict(knobs=dict(moments="bfloat16")), 0.03),
+        (dict(knobs=dict(moments="int8")), 0.1),
+    ],
+    ids=["bfloat16 operands", "bfloat16 moments", "int8 moments"],
+)
+def test_with_fewer_bits_the_curve_is_close(changes, within):
+    loss, _ = _curve(topk.Activation(k=K, form="sparse"), **changes)
+    wanted, _ = _reference("topk")
+    # Of ten steps each: of single ones another latent chosen here or there makes more.
+    for first in range(0, STEPS, 10):
+        part = slice(first, first + 10)
+        assert loss[part].mean() == pytest.approx(wanted[part].mean(), rel=within)
