@@ -66,7 +66,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         )
     )
     if arg in ("batch_topk", "jumprelu"):
-        config.num_steps = 40_000
+        config.num_steps = 20_000
     if arg == "batch_topk":
         config.model.activation = dict(name="batch_topk", k=float(_ACTIVE))
     if arg == "jumprelu":

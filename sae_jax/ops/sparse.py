@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import errors, types
-from sae_jax.ops import each, linear, sharded
+from sae_jax.ops import each, linear, nonzero, sharded
 from sae_jax.ops.sharded import BOTH, LATENTS, ROWS
 
 _DENSE_FOR_ONE = 32  # So many latents of a dense code cost what one of a sparse code does.
@@ -91,7 +91,10 @@ def of_latents(
 
 def active(codes: Array | types.Codes) -> Float[Array, " batch"]:
     """Returns how many latents are active, `!= 0`, in each example."""
-    return (values(codes) != 0).sum(axis=-1).astype(jnp.float32)
+    found = values(codes)
+    if found.ndim == 2 and not sharded.split(*found.shape).mapped:
+        return nonzero.in_rows(found)
+    return (found != 0).sum(axis=-1).astype(jnp.float32)
 
 
 def ever_active(codes: Array | types.Codes, mask: Float[Array, " batch"]) -> Float[Array, " d_sae"]:

@@ -44,9 +44,9 @@ def jump(
     return jnp.where(pre > theta[None], pre, 0.0)
 
 
-def _near(pre: Array, theta: Array, bandwidth: float) -> Array:
-    """Returns `K((pre - theta) / bandwidth) / bandwidth`."""
-    return (jnp.abs(pre - theta[None]) < bandwidth / 2).astype(pre.dtype) / bandwidth
+def _near(pre: Array, theta: Array, bandwidth: float, g: Array) -> Array:
+    """Returns `g K((pre - theta) / bandwidth)`."""
+    return jnp.where(jnp.abs(pre - theta[None]) < bandwidth / 2, g, 0.0)
 
 
 def _step_forward(
@@ -58,8 +58,9 @@ def _step_forward(
 def _step_backward(
     bandwidth: float, to_input: bool, kept: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
-    near = g * _near(*kept, bandwidth)
-    return near if to_input else jnp.zeros_like(near), -near.sum(axis=0)
+    near = _near(*kept, bandwidth, g)
+    to_pre = near / bandwidth if to_input else jnp.zeros_like(near)
+    return to_pre, -near.sum(axis=0) / bandwidth
 
 
 def _jump_forward(
@@ -72,9 +73,12 @@ def _jump_backward(
     bandwidth: float, to_input: bool, kept: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
     pre, theta = kept
-    near = g * theta[None] * _near(pre, theta, bandwidth)
+    near = _near(pre, theta, bandwidth, g)
     through = jnp.where(pre > theta[None], g, 0.0)
-    return through + near if to_input else through, -near.sum(axis=0)
+    share = theta / bandwidth
+    to_pre = through + share[None] * near if to_input else through
+    # By latent at last: a factor of each number would be another array of all of them.
+    return to_pre, -share * near.sum(axis=0)
 
 
 step.defvjp(_step_forward, _step_backward)
