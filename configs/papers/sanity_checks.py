@@ -15,7 +15,6 @@ Nothing is recovered for the first 5,000 steps or so, then one feature after the
 more of them: shorter runs stop at a few per cent (6.6 % after 20,000 steps). Without AuxK a fifth of
 the latents die meanwhile (82 % recovered after 70,000 of 200,000 steps, all that lived). For half of
 the 8 % that lack a second latent has some feature that another has found.
-BATCH_NOTE
 `experiments/tables/sanity_checks.py` measures all.
 """
 
