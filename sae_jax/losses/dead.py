@@ -70,7 +70,8 @@ def auxk(
     if blocked.of(output.pre):
         found = blocked.decoded_where(helped, output.pre, k, dead, _act(relu), w_dec)
         return jnp.where(helped, missed(found), 0.0)
-    pre, rows = output.pre, None
+    pre: Array | types.Pre = output.pre
+    rows: Array | None = None
     if isinstance(pre, types.Pre):
         # Turned round, as sparse codes give its gradient: else the conditional would turn that; and
         # of another shape than w_dec, or it would make zeros for one and copy them for the other.
