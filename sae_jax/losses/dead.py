@@ -57,13 +57,13 @@ def auxk(
         scale = jnp.where(spread > 0, spread, 1.0) if normalise else 1.0
         return share * ((error - found) ** 2).sum(axis=-1) / scale
 
-    def with_dead(w_dec: Array, pre: Array | types.Pre, rows: Array | None) -> Array:
-        if isinstance(pre, types.Pre) and rows is not None:
-            pre = dataclasses.replace(pre, w_enc=rows[0].T)
+    def with_dead(w_dec: Array, pre: Array | types.Pre, turned: Array | None) -> Array:
+        if isinstance(pre, types.Pre) and turned is not None:
+            pre = dataclasses.replace(pre, w_enc=turned[0].T)
         return missed(_of_dead(pre, dead, k, relu, w_dec))
 
-    def without(w_dec: Array, pre: Array | types.Pre, rows: Array | None) -> Array:
-        del w_dec, pre, rows
+    def without(w_dec: Array, pre: Array | types.Pre, turned: Array | None) -> Array:
+        del w_dec, pre, turned
         return jnp.zeros_like(mask)
 
     helped = dead.any() & (spread > 0)
@@ -71,12 +71,13 @@ def auxk(
         found = blocked.decoded_where(helped, output.pre, k, dead, _act(relu), w_dec)
         return jnp.where(helped, missed(found), 0.0)
     pre: Array | types.Pre = output.pre
-    rows: Array | None = None
+    turned: Array | None = None
     if isinstance(pre, types.Pre):
         # Turned round, as sparse codes give its gradient: else the conditional would turn that; and
         # of another shape than w_dec, or it would make zeros for one and copy them for the other.
-        pre, rows = dataclasses.replace(pre, w_enc=lax.stop_gradient(pre.w_enc)), pre.w_enc.T[None]
-    return lax.cond(helped, with_dead, without, w_dec, pre, rows)
+        turned = pre.w_enc.T[None]
+        pre = dataclasses.replace(pre, w_enc=lax.stop_gradient(pre.w_enc))
+    return lax.cond(helped, with_dead, without, w_dec, pre, turned)
 
 
 def ghost(
