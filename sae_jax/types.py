@@ -122,8 +122,9 @@ class Output:
         "logits" `[batch, ...]`, what a sigmoid at the output was applied to, is there in every
         model that ends in one; "decoder_norms" `[d_sae]`, what one unit of a latent writes, where
         that is not the norm of a row of `w_dec`; "w_dec" `[d_sae, d_out]`, what codes are decoded
-        with, where that is no parameter `w_dec`, or made of it; "compared" `[d_sae]`, what
-        pre-activations are multiplied by before the activation compares them, where they are.
+        with, where that is no parameter `w_dec`, or made of it, or `w_dec` passed on by its first
+        reader (`sae_jax/ops/sparse.py`); "compared" `[d_sae]`, what pre-activations are multiplied
+        by before the activation compares them, where they are.
     """
 
     x_hat: jax.Array
