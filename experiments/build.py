@@ -359,7 +359,8 @@ def _number(where: str, value: Any, num_steps: int) -> schedule.Number:
         raise errors.UserError(f"config.{where}={value!r} is neither a number nor a schedule")
     name, kwargs = _split_name(where, value)
     make = _pick(where, _functions(schedules), name)
-    return _call(where, functools.partial(make, num_steps), kwargs, taken=("num_steps",))
+    made = _call(where, functools.partial(make, num_steps), kwargs, taken=("num_steps",))
+    return made if each.within(kwargs) else schedule.bounded(made, num_steps)
 
 
 def _evaluation(

@@ -78,6 +78,21 @@ class Codes:
 
 
 @flax.struct.dataclass
+class Few:
+    """Which latents count in each example, if they turn out to be few (`sae_jax/ops/few.py`).
+
+    Attributes:
+      fits: bool `[]`, whether they are few; all else means something only then.
+      indices: int32 `[batch, most]`, latents, each once; those that count come first.
+      counts: float32 `[batch, most]`, 1 for those that count.
+    """
+
+    fits: jax.Array
+    indices: jax.Array
+    counts: jax.Array
+
+
+@flax.struct.dataclass
 class Pre:
     """Pre-activations `(x - centre) w_enc + b_enc`, with what they were made of.
 
@@ -92,6 +107,7 @@ class Pre:
       b_enc: `[d_sae]`.
       blocks: how many blocks there are then.
       compute: the type to which the operands of products are rounded.
+      few: which latents count, where that was looked for; None: any may.
     """
 
     dense: jax.Array | None
@@ -103,6 +119,7 @@ class Pre:
     compute: Literal["float32", "bfloat16"] = flax.struct.field(
         pytree_node=False, default="float32"
     )
+    few: Few | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -31,9 +31,9 @@ class BatchTopK(nn.Module):
     Attributes:
       k: how many on average, a number (3.5 is one) or a schedule.
       decay: what is left of a step's weight in theta after each later one, from 0 to below 1.
-      form: of the codes in training. "sparse", for a k that does not change, looks among the 4 k
-        largest of each example, so that no example keeps more than 4 k; "dense" looks everywhere;
-        "auto" chooses by the sizes.
+      form: of the codes in training. "sparse" looks among the 4 k largest of each example, so that
+        no example keeps more than 4 k (of a schedule, the largest k, which has to be known: that of
+        one in a config is); "dense" looks everywhere; "auto" chooses by the sizes.
     """
 
     k: schedule.Number
@@ -48,8 +48,8 @@ class BatchTopK(nn.Module):
             raise ValueError(f"decay={self.decay}: it must be from 0 to below 1")
         if self.form not in ("auto", "dense", "sparse"):
             raise ValueError(f'form="{self.form}": choose auto, dense or sparse')
-        if self.form == "sparse" and callable(self.k):
-            raise ValueError('form="sparse": k must be a number, not a schedule')
+        if self.form == "sparse" and schedule.most(self.k) is None:
+            raise ValueError('form="sparse": how large k may become is not known of this schedule')
         super().__post_init__()
 
     def setup(self) -> None:
@@ -71,11 +71,13 @@ class BatchTopK(nn.Module):
         self, pre: Float[Array, "batch d_sae"], context: types.Context
     ) -> Int[Array, "batch some"] | None:
         """Returns among which latents of each example those that are kept are, or None for all."""
-        if callable(self.k) or self.form == "dense" or not context.train:
+        most = schedule.most(self.k)
+        if most is None or self.form == "dense" or not context.train:
             return None
         d_sae = pre.shape[1]
         self._refuse_more_than(d_sae)
-        some: Any = -(-_MOST * self.k // 1)  # Rounded up; members have to choose one form.
+        k: Any = self.k if isinstance(self.k, each.Each) else most
+        some = -(-_MOST * k // 1)  # Rounded up; members have to choose one form.
         if self.form == "auto" and not sparse.pays(some, d_sae):
             return None
         return sharded.top_k(pre, min(round(each.most(some)), d_sae))[1]

@@ -33,9 +33,8 @@ class GroupMax(nn.Module):
         self, pre: Float[Array, "batch d_sae"], context: types.Context
     ) -> Float[Array, "batch d_sae"]:
         """Returns the largest of each group in their places."""
-        del context
         indices = self._largest(pre)
-        chosen = self.value(sparse.take(pre, indices))
+        chosen = self.value(sparse.take(pre, indices), context)
         return sparse.dense(types.Codes(chosen, indices, pre.shape[-1]))
 
     def choose(
@@ -45,8 +44,11 @@ class GroupMax(nn.Module):
         del context
         return self._largest(pre) if sparse.pays(self.k, pre.shape[-1]) else None
 
-    def value(self, chosen: Float[Array, "batch some"]) -> Float[Array, "batch some"]:
+    def value(
+        self, chosen: Float[Array, "batch some"], context: types.Context
+    ) -> Float[Array, "batch some"]:
         """Returns the codes of latents that are kept, from their pre-activations."""
+        del context
         return jax.nn.relu(chosen)
 
     def _largest(self, pre: Array) -> Array:

@@ -11,6 +11,7 @@ multiplied by a factor, 1 until it is calibrated (`sae_jax/train/calibrate.py`).
 from typing import Any
 
 from flax import linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -49,6 +50,14 @@ class JumpReLU(nn.Module):
         factor = self.variable("stats", "factor", jnp.ones, ())
         theta = theta if context.train else theta * factor.value
         return threshold.jump(pre, theta, self.bandwidth, self.to_input)
+
+    def margin(self, pre: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_sae"]:
+        """Returns what is above 0 where a code, or what its gradient is, matters.
+
+        That of one a little below its threshold moves the threshold.
+        """
+        theta: Array = self.get_variable("params", "threshold")
+        return jax.nn.relu(pre - theta[None] + self.bandwidth / 2)
 
     def raised(self, stats: dict[str, Any], factor: float) -> dict[str, Any]:
         """Returns stats with which every threshold at rest is `factor` times as high."""

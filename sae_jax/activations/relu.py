@@ -17,5 +17,9 @@ class ReLU(nn.Module):
         del context
         return jax.nn.relu(pre)
 
+    def margin(self, pre: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_sae"]:
+        """Returns what is above 0 where a code, or what its gradient is, matters."""
+        return jax.nn.relu(pre)
+
 
 Activation = ReLU

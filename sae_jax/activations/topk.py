@@ -26,7 +26,8 @@ class TopK(nn.Module):
       k: how many, a number or a schedule; rounded, and never more than there are latents.
       alpha: when nothing is trained `alpha k` are kept; 1 or more.
       relu: whether a kept latent that is negative becomes 0, so that there may be fewer.
-      form: of the codes; "sparse" needs a k that does not change, "auto" chooses by the sizes.
+      form: of the codes; "sparse" needs a k whose largest value is known, as that of a number or of
+        a schedule in a config is; "auto" chooses by the sizes.
     """
 
     k: schedule.Number
@@ -42,8 +43,8 @@ class TopK(nn.Module):
             raise ValueError(f"alpha={self.alpha}: it must be 1 or more")
         if self.form not in ("auto", "dense", "sparse"):
             raise ValueError(f'form="{self.form}": choose auto, dense or sparse')
-        if self.form == "sparse" and callable(self.k):
-            raise ValueError('form="sparse": k must be a number, not a schedule')
+        if self.form == "sparse" and schedule.most(self.k) is None:
+            raise ValueError('form="sparse": how large k may become is not known of this schedule')
         super().__post_init__()
 
     def __call__(
@@ -52,8 +53,7 @@ class TopK(nn.Module):
         """Returns the k largest of each row in their places."""
         d_sae = pre.shape[-1]
         self._refuse_more_than(d_sae)
-        scale = 1.0 if context.train else self.alpha
-        k = select.count(scale * schedule.value(self.k, context.step), d_sae)
+        k = self._count(context, d_sae)
         return self._rectified(jnp.where(select.largest(self.score(pre), k, axis=1), pre, 0.0))
 
     def choose(
@@ -67,29 +67,38 @@ class TopK(nn.Module):
         return sharded.top_k(self.score(pre), k)[1]
 
     def number(self, d_sae: int, train: bool) -> int | None:
-        """Returns how many latents are kept, or None where that changes or the form is dense.
+        """Returns how many latents are kept at most, or None: unknown, or the form is dense.
 
         An activation with this method keeps those of the largest `score`, each with its `value`,
         and they can be found a block of latents at a time.
         """
-        if callable(self.k) or self.form == "dense":
+        most = schedule.most(self.k)
+        if most is None or self.form == "dense":
             return None
-        kept = each.most(self.k) if train else self.alpha * self.k
-        if isinstance(kept, each.Each):
+        several = isinstance(self.k, each.Each) or isinstance(self.alpha, each.Each)
+        if several and not train:
             return None
         self._refuse_more_than(d_sae)
-        return min(max(round(kept), 1), d_sae)
+        return min(max(round(most if train else self.alpha * most), 1), d_sae)
 
     def score(self, pre: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_sae"]:
         """Returns what is compared."""
         return pre
 
-    def value(self, chosen: Float[Array, "batch some"]) -> Float[Array, "batch some"]:
+    def value(
+        self, chosen: Float[Array, "batch some"], context: types.Context
+    ) -> Float[Array, "batch some"]:
         """Returns the codes of latents that were chosen, largest first, from what they were."""
-        if isinstance(self.k, each.Each):  # As many were chosen as any member keeps.
+        if callable(self.k) or isinstance(self.k, each.Each):
+            # As many were chosen as are kept at any step, or by any member.
             place = jnp.arange(chosen.shape[1])[None]
-            chosen = jnp.where(place < round(self.k), chosen, 0.0)
+            chosen = jnp.where(place < self._count(context, chosen.shape[1]), chosen, 0.0)
         return self._rectified(chosen)
+
+    def _count(self, context: types.Context, limit: int) -> Int[Array, ""]:
+        """Returns how many latents are kept now, of `limit` at most."""
+        scale = 1.0 if context.train else self.alpha
+        return select.count(scale * schedule.value(self.k, context.step), limit)
 
     def _rectified(self, kept: Float[Array, "batch some"]) -> Float[Array, "batch some"]:
         return jax.nn.relu(kept) if self.relu else kept

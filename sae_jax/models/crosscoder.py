@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from sae_jax import types
 from sae_jax.models import layers
-from sae_jax.ops import geometry, sparse
+from sae_jax.ops import geometry
 
 LATENT_AXES = {"w_enc": 1, "b_enc": 0, "w_dec": 0, "threshold": 0}
 
@@ -93,7 +93,8 @@ class Crosscoder(nn.Module):
             extras["compared"] = norms
         if self.shared:
             extras |= {"shared": shared.astype(jnp.float32), "w_dec": w_dec}
-        return types.Output(sparse.product(codes, w_dec) + b_dec[None], codes, known, extras)
+        x_hat = layers.decode_and_pass(codes, known, w_dec)[0] + b_dec[None]
+        return types.Output(x_hat, codes, known, extras)
 
     def decode(self, codes: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_in"]:
         """Returns the reconstruction that codes stand for."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from sae_jax import types
-from sae_jax.ops import blocked, geometry, linear, sparse
+from sae_jax.ops import blocked, few, geometry, linear, sparse
 
 NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "elu": jax.nn.elu,
@@ -56,15 +56,30 @@ def encode(
     k = _number(activation, d_sae) if context.train and count > 1 else None
     if k is None:
         everything = linear.encode(x, centre, w_enc, b_enc, compute)
+        found = _few(activation, everything, context, norms)
+        if found is not None:
+            everything = few.attach(
+                jax.lax.stop_gradient(everything), found, x, centre, w_enc, b_enc, compute
+            )
         if hasattr(activation, "choose"):
             # Written once: each of its readers would else add the bias anew and write its own.
             everything = jax.lax.optimization_barrier(everything)
-        pre = types.Pre(everything, x, centre, w_enc, b_enc)
+        pre = types.Pre(everything, x, centre, w_enc, b_enc, few=found)
         return _activated(activation, pre, context, norms)
     kept: Any = activation
     pre, seen = types.Pre(None, x, centre, w_enc, b_enc, count, compute), blocked.times(norms)
     values, indices, pre = blocked.top_k(pre, k, lambda *block: kept.score(seen(*block)))
-    return types.Codes(kept.value(values), indices, d_sae), pre
+    return types.Codes(kept.value(values, context), indices, d_sae), pre
+
+
+def _few(
+    activation: nn.Module, pre: jax.Array, context: types.Context, norms: jax.Array | None
+) -> types.Few | None:
+    """Returns which latents count in a training step, if the activation can leave few of them."""
+    if not context.train or not hasattr(activation, "margin") or activation.is_initializing():
+        return None
+    bound: Any = activation
+    return few.find(bound.margin(pre if norms is None else pre * norms[None]))
 
 
 def check_blocks(blocks: int, activation: nn.Module, d_sae: int) -> None:
@@ -119,8 +134,20 @@ def _activated(
     if hasattr(activation, "among"):
         codes = kept.among(found, sparse.take(seen, indices), context)
     else:
-        codes = kept.value(found)
+        codes = kept.value(found, context)
     return types.Codes(codes, indices, everything.shape[-1]), pre
+
+
+def decode_and_pass(
+    codes: jax.Array | types.Codes,
+    pre: types.Pre,
+    w_dec: jax.Array,
+    compute: linear.Compute = "float32",
+) -> tuple[jax.Array, jax.Array]:
+    """Returns `codes w_dec` for what `encode` returned, and `w_dec` for what else reads it."""
+    if pre.few is not None:
+        return few.product(codes, pre.few, w_dec, compute), w_dec
+    return sparse.product_and_pass(codes, w_dec, compute)
 
 
 def decode(params: Mapping[str, Any], codes: jax.Array | types.Codes) -> jax.Array:

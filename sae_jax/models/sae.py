@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from sae_jax import types
 from sae_jax.activations import jumprelu, sigmoid
 from sae_jax.models import layers
-from sae_jax.ops import geometry, linear, sparse
+from sae_jax.ops import geometry, linear
 
 LATENT_AXES = {"w_enc": 1, "b_enc": 0, "w_dec": 0, "threshold": 0}
 
@@ -104,7 +104,7 @@ class SparseAutoencoder(nn.Module):
         codes, known = layers.encode(
             self.activation, x, centre, w_enc, b_enc, context, norms, self.blocks, compute
         )
-        product, passed = sparse.product_and_pass(codes, w_dec, compute)
+        product, passed = layers.decode_and_pass(codes, known, w_dec, compute)
         logits = product + b_dec[None]
         extras = {"logits": logits} if self.output == "sigmoid" else {}
         if context.train:

@@ -16,7 +16,6 @@ from jaxtyping import Array, Float
 
 from sae_jax import types
 from sae_jax.models import layers
-from sae_jax.ops import sparse
 
 LATENT_AXES = {"w_enc": 1, "b_enc": 0, "w_dec": 0, "threshold": 0}
 
@@ -62,7 +61,7 @@ class Transcoder(nn.Module):
         b_dec = self.param("b_dec", nn.initializers.zeros, (self.d_out,))
         centre = jnp.zeros(self.d_in)
         codes, known = layers.encode(self.activation, x, centre, w_enc, b_enc, context)
-        y_hat = sparse.product(codes, w_dec) + b_dec[None]
+        y_hat = layers.decode_and_pass(codes, known, w_dec)[0] + b_dec[None]
         return types.Output(y_hat + self._skipped(x), codes, known)
 
     def decode(self, codes: Float[Array, "batch d_sae"]) -> Float[Array, "batch d_out"]:

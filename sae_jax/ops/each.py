@@ -76,6 +76,12 @@ def most(number: Any) -> Any:
     return number.values.max().item() if isinstance(number, Each) else number
 
 
+def within(tree: Any) -> bool:
+    """Returns whether members have numbers of their own somewhere in `tree`."""
+    leaves = jax.tree.leaves(tree, is_leaf=lambda leaf: isinstance(leaf, Each))
+    return any(isinstance(leaf, Each) for leaf in leaves)
+
+
 def _arithmetic(of: Callable[[Any, Any], Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Returns the methods for `self of other` and for `other of self`."""
 

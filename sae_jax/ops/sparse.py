@@ -373,30 +373,30 @@ def _total(g: Array, indices: Array, count: int) -> Array:
 
 
 def _all_products(g: Array, values: Array, indices: Array, rows: Array) -> Array:
-    """Returns what `_products` does, of all devices."""
+    """Returns what `products` does, of all devices."""
     split = sharded.split(len(g), len(rows))
 
     def own(g: Array, values: Array, indices: Array, rows: Array) -> Array:
-        found = _products(g, values, split.places(indices, len(rows)), rows)
+        found = products(g, values, split.places(indices, len(rows)), rows)
         return split.sum(split.own(found, indices, len(rows))[0], LATENTS)
 
     return split.over(own, (ROWS, ROWS, ROWS, LATENTS), ROWS)(g, values, indices, rows)
 
 
 def _all_scattered(values: Array, indices: Array, x: Array, start: Array) -> Array:
-    """Returns what `_scatter` does, of all devices."""
+    """Returns what `scatter` does, of all devices."""
     split = sharded.split(len(values), len(start))
 
     def own(values: Array, indices: Array, x: Array, start: Array) -> Array:
         values, indices = split.own(values, indices, len(start))
         if not split.splits("data"):
-            return _scatter(values, indices, x, start)
-        return start + split.sum(_scatter(values, indices, x, jnp.zeros_like(start)), ROWS)
+            return scatter(values, indices, x, start)
+        return start + split.sum(scatter(values, indices, x, jnp.zeros_like(start)), ROWS)
 
     return split.over(own, (ROWS, ROWS, ROWS, LATENTS), LATENTS)(values, indices, x, start)
 
 
-def _products(g: Array, values: Array, indices: Array, rows: Array) -> Array:
+def products(g: Array, values: Array, indices: Array, rows: Array) -> Array:
     """Returns `g[b] . rows[indices[b, j]]`, `[batch, k]`, for the slots that are in use."""
     indices = indices.T
 
@@ -412,7 +412,7 @@ def _used(values: Array) -> Array:
     return jnp.where((values != 0).any(axis=1), slots, 0).max()
 
 
-def _scatter(values: Array, indices: Array, x: Array, start: Array) -> Array:
+def scatter(values: Array, indices: Array, x: Array, start: Array) -> Array:
     """Returns `start` `[count, d]` plus, in row i, `values[b, j] x[b]` where `indices` has i."""
     return lax.platform_dependent(
         values, indices, x, start, cpu=_scatter_by_latent, default=_scatter_by_slot

@@ -7,6 +7,8 @@ import pytest
 
 from sae_jax import types
 from sae_jax.activations import topk
+from sae_jax.models import layers
+from sae_jax.ops import schedule, sparse
 from sae_jax.optim import schedules
 
 PRE = np.asarray([[0.5, -1.0, 3.0, 2.0], [-4.0, -1.0, -3.0, -2.0]], np.float32)
@@ -77,3 +79,23 @@ def test_what_cannot_be_is_refused(fields):
 def test_more_than_there_are_latents_is_refused():
     with pytest.raises(ValueError, match="k=5 of 4 latents"):
         _codes(topk.Activation(k=5), PRE)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.5])
+def test_sparse_codes_of_a_schedule_are_the_dense_ones(alpha):
+    """With places for the largest k, of which as many are in use as k says at a step."""
+    k = schedule.bounded(schedules.linear(4, start=2, end=6), 4)
+    activation = functools.partial(topk.Activation, k=k, alpha=alpha, relu=True)
+    pre = jnp.asarray(np.random.RandomState(0).randn(3, 12), jnp.float32)
+    for step, train in [(0, True), (1, True), (3, True), (2, False)]:
+        found = layers.activate(activation(form="sparse"), pre, _context(train, step))
+        assert found.values.shape == (3, round(5 * (1 if train else alpha)))
+        wanted = _codes(activation(form="dense"), pre, step, train)
+        np.testing.assert_allclose(sparse.dense(found), wanted)
+
+
+def test_a_schedule_without_a_known_bound_has_no_sparse_form():
+    k = schedules.linear(4, start=2, end=6)
+    assert topk.Activation(k=k).number(1000, train=True) is None
+    with pytest.raises(ValueError, match="how large k may become is not known"):
+        topk.Activation(k=k, form="sparse")

@@ -8,25 +8,25 @@ import numpy as np
 import pytest
 
 from sae_jax import types
-from sae_jax.activations import abs_topk, batch_topk, topk
-from sae_jax.losses import dead, reconstruction
+from sae_jax.activations import abs_topk, batch_topk, jumprelu, relu, topk
+from sae_jax.losses import dead, jumps, reconstruction, sparsity
 from sae_jax.models import sae
-from sae_jax.ops import normalise
+from sae_jax.ops import few, normalise
 from sae_jax.optim import constraints, optimizers
 from sae_jax.train import step
 
 ROWS, D_IN, D_SAE, K, STEPS = 32, 16, 256, 4, 40
 
 
-def _curve(activation, optimizer=optimizers.adam, knobs=None, **fields):
+AUXK = {"auxk": step.Term(functools.partial(dead.auxk, k=8), 1 / 32)}
+
+
+def _curve(activation, optimizer=optimizers.adam, knobs=None, terms=AUXK, **fields):
     """Loss and share of dead latents at each step, on sums of few of 64 directions."""
     constraint = constraints.unit_norm()
     method = step.Method(
         model=sae.Model(D_IN, D_SAE, activation, **fields),
-        terms={
-            "mse_sum": step.Term(reconstruction.mse_sum, 1.0),
-            "auxk": step.Term(functools.partial(dead.auxk, k=8), 1 / 32),
-        },
+        terms={"mse_sum": step.Term(reconstruction.mse_sum, 1.0)} | terms,
         optimizer=optimizer(
             lambda step: 0.01, clip_norm=1.0, constraint=constraint.link, **knobs or {}
         ),
@@ -100,3 +100,38 @@ def test_with_fewer_bits_the_curve_is_close(changes, within):
     for first in range(0, STEPS, 10):
         part = slice(first, first + 10)
         assert loss[part].mean() == pytest.approx(wanted[part].mean(), rel=within)
+
+
+@pytest.mark.parametrize(
+    ("activation", "terms"),
+    [
+        (relu.Activation(), {"l1": step.Term(sparsity.l1, 2.0)}),
+        (relu.Activation(), {"l1": step.Term(sparsity.l1, 2.0)} | AUXK),
+        (
+            jumprelu.Activation(start=0.8, bandwidth=0.2),
+            {"l0": step.Term(functools.partial(jumps.l0, bandwidth=0.2), 0.05)},
+        ),
+    ],
+    ids=["relu", "relu with auxk", "jumprelu"],
+)
+@pytest.mark.parametrize("rescale", [False, True])
+def test_the_curve_is_the_same_when_few_latents_turn_out_active(
+    activation, terms, rescale, monkeypatch
+):
+    wanted, wanted_dead = _curve(activation, terms=terms, rescale=rescale)
+    monkeypatch.setattr(few, "_LEAST", D_SAE)
+    monkeypatch.setattr(few, "_SHARE", 4)
+    fitted, find = [], few.find
+
+    def noting(margin):
+        found = find(margin)
+        jax.debug.callback(lambda fits: fitted.append(bool(fits)), found.fits)
+        return found
+
+    monkeypatch.setattr(few, "find", noting)
+    loss, dead = _curve(activation, terms=terms, rescale=rescale)
+    jax.effects_barrier()
+    assert len(fitted) == STEPS
+    assert 0 < sum(fitted) < STEPS, "both forms have to be taken, at different steps"
+    np.testing.assert_allclose(loss, wanted, rtol=1e-3)
+    np.testing.assert_array_equal(dead, wanted_dead)
