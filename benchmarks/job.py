@@ -15,12 +15,14 @@ import numpy as np
 from benchmarks import protocol
 from configs import llm_topk
 from experiments import build
+from sae_jax.ops import sparse
 from sae_jax.train import feed, loop, step
 
 _CONFIGS = {  # From a variant to that of the config that it is made of.
     **{"topk": "", "group_max": "", "batch_topk": "batch_topk"},
     **{"relu": "relu", "jumprelu": "jumprelu"},
 }
+_PROBED = np.arange(64, dtype=np.int32)  # Examples of which active latents are counted.
 _SILENT = -10.0  # A bias with which a latent is never among the active ones.
 
 
@@ -71,7 +73,8 @@ class Training:
             assert isinstance(self._source, feed.Resident)
             like = loop.template(self.task)
             state = loop.initialise(self.task, like)
-        self._state = _with_dead(state, job.dead_latents, self.task.method.dead_after)
+        state = _with_dead(state, job.dead_latents, self.task.method.dead_after)
+        self._state = _with_active(state, job.active, self.task)
         self._program = loop.program(self.task, self._source, like)
 
     def run(self, steps: int) -> dict[str, float]:
@@ -95,6 +98,18 @@ def _with_dead(state: step.State, count: int, dead_after: int) -> step.State:
     found = dataclasses.replace(state, params=params, idle=idle)
     # Where they lay: or the second dispatch, whose state the first made, would compile again.
     return jax.device_put(found, jax.tree.map(lambda leaf: leaf.sharding, state))
+
+
+def _with_active(state: step.State, count: int, task: loop.Task) -> step.State:
+    """Returns the state with biases that leave `count` latents of an example active."""
+    if not count:
+        return state
+    raw = jax.tree.map(jnp.asarray, task.data.rows(_PROBED))
+    pre = step.reconstruct(task.method, state, task.data.decode(raw)).pre
+    edge = jnp.quantile(sparse.all_of(pre), 1 - count / pre.shape[1])
+    params: dict[str, Any] = dict(state.params)
+    params["b_enc"] = jax.device_put(params["b_enc"] - edge, params["b_enc"].sharding)
+    return dataclasses.replace(state, params=params)
 
 
 def _set(found: ml_collections.ConfigDict, setting: str) -> None:

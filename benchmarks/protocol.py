@@ -39,6 +39,7 @@ class Job:
       batch: examples of a step.
       dtype: of products, "float32" or "bfloat16".
       dead: share of latents that are dead from the first step on, so that AuxK has work.
+      active: of ours, how many latents biases leave active at first; 0: as many as there are then.
       what: of ours, "step" or another word of `benchmarks/ours.py`.
       devices: of ours, virtual ones of the CPU; 0: those that there are.
       settings: of ours, "key=value" of its config.
@@ -51,6 +52,7 @@ class Job:
     batch: int = 2048
     dtype: str = "float32"
     dead: float = 0.0
+    active: int = 0
     what: str = "step"
     devices: int = 0
     settings: tuple[str, ...] = ()

@@ -35,6 +35,9 @@ _BATCH = flags.DEFINE_integer("batch", 2048, "Examples of a step.", 1)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of peers and floors.")
 _THREADS = flags.DEFINE_integer("threads", 2, "Cores that all may use; 0: those there are.", 0)
 _DEAD = flags.DEFINE_float("dead", 0.0, "Share of latents that are dead, for AuxK.", 0.0, 1.0)
+_ACTIVE = flags.DEFINE_integer(
+    "active", 0, "Latents that biases leave active in ours; 0: no biases.", 0
+)
 _SET = flags.DEFINE_multi_string("set", [], "Of our config, --set=optim.clip_norm=0.0")
 _DEBUG = flags.DEFINE_bool("debug", False, "Tiny sizes.")
 
@@ -93,7 +96,7 @@ def _job(variant: str) -> protocol.Job:
     if _DEBUG.value:
         sizes = dict(d_in=16, d_sae=64, k=4, batch=32)
     more: dict[str, Any] = dict(dtype=_DTYPE.value, dead=_DEAD.value, settings=tuple(_SET.value))
-    return protocol.Job(variant=variant, **sizes, **more)
+    return protocol.Job(variant=variant, active=_ACTIVE.value, **sizes, **more)
 
 
 def _ours(job: protocol.Job) -> list[protocol.Trainer]:

@@ -39,3 +39,9 @@ def test_five_products_change_the_weights_and_end():
     before, _ = products.five(8, 4, 6)(0)
     after, _ = products.five(8, 4, 6)(3)
     assert np.abs(np.asarray(after - before)).max() > 0
+
+
+@pytest.mark.parametrize("variant", ["relu", "jumprelu"])
+def test_biases_leave_as_many_latents_active_as_asked(variant):
+    training = jobs.Training(protocol.Job(variant=variant, **TINY, active=5))
+    assert training.run(1)["l0"] == pytest.approx(5, abs=2)
