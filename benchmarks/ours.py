@@ -71,6 +71,7 @@ class _HostMemory:
     """The memory of this process."""
 
     def __init__(self) -> None:
+        protocol.forget_peak()
         self._before = protocol.resident_bytes()
         self._peak = 0
 
