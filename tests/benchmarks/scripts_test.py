@@ -25,3 +25,15 @@ def test_a_record_is_left(program, tmp_path, script, arguments, ratio):
     assert record.script == f"benchmarks.{script}"
     assert record.arguments == ["--debug", *arguments]
     assert ratio in record.ratios
+
+
+@pytest.mark.parametrize("settings", [[], ["--set=optim.moments=int8"]], ids=["float32", "int8"])
+def test_what_dry_run_says_is_near_what_training_takes(program, tmp_path, settings):
+    """Within 15 %, at the size that the other scripts measure and at a large one."""
+    path = tmp_path / "record.json"
+    ran = program("benchmarks.memory", "--nolargest", *settings, f"--record={path}")
+    assert ran.returncode == 0, ran.stderr
+    ratios = records.read(path).ratios
+    assert len(ratios) == 2
+    for name, nearness in ratios.items():
+        assert nearness > 1 / 1.15, name
