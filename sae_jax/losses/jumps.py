@@ -34,7 +34,7 @@ def l0(
       to_input: whether pre-activations have a gradient too.
     """
     del batch, context
-    return _above(params, output, bandwidth, to_input).sum(axis=-1)
+    return threshold.count(sparse.compared(output), _thresholds(params), bandwidth, to_input)
 
 
 def l0_target(
@@ -63,7 +63,8 @@ def l0_target(
     """
     del context
     mask = types.mask(batch)
-    counts = _above(params, output, bandwidth, to_input).sum(axis=-1)
+    seen = sparse.compared(output)
+    counts = threshold.count(seen, _thresholds(params), bandwidth, to_input)
     mean = (counts * mask).sum() / mask.sum()
     return jnp.broadcast_to((mean / target - 1) ** 2, mask.shape)
 

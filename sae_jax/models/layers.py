@@ -79,7 +79,8 @@ def _few(
     if not context.train or not hasattr(activation, "margin") or activation.is_initializing():
         return None
     bound: Any = activation
-    return few.find(bound.margin(pre if norms is None else pre * norms[None]))
+    size = 1.0 if norms is None else jax.lax.stop_gradient(norms)[None]
+    return few.find(pre, lambda pre: bound.margin(pre * size))
 
 
 def check_blocks(blocks: int, activation: nn.Module, d_sae: int) -> None:

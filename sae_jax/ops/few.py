@@ -16,10 +16,12 @@ is where the `margin` of its activation is above 0. Elsewhere codes have to be 0
 must not read their gradient; of `attach` this is not assumed but seen.
 """
 
+from collections.abc import Callable
 import functools
 
 import jax
 from jax import lax
+from jax.experimental import layout
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -30,37 +32,40 @@ _LEAST = 2048  # Latents: with fewer all of them cost little.
 _SHARE = 64  # An example's latents are few if no more than one of so many counts.
 
 
-def find(margin: Float[Array, "batch d_sae"]) -> types.Few | None:
+def find(
+    pre: Float[Array, "batch d_sae"], margin: Callable[[Array], Array] = jax.nn.relu
+) -> types.Few | None:
     """Returns which latents count, or None where the dense form is the faster one in any case.
 
     That is with few latents, over several devices, and, as far as it is measured, off CPUs.
 
     Args:
-      margin: 0 or more; above 0 for latents that count. No gradient passes.
+      pre: pre-activations. No gradient passes.
+      margin: of pre-activations, 0 or more; above 0 for latents that count.
     """
-    batch, d_sae = margin.shape
+    batch, d_sae = pre.shape
     if d_sae < _LEAST or sharded.split(batch, d_sae).mapped:
         return None
     most = d_sae // _SHARE
-    margin = lax.stop_gradient(margin)
+    pre = lax.stop_gradient(pre)
 
-    def few(margin: Array) -> Array:
-        return nonzero.in_rows(margin).max() <= most
+    def few(pre: Array) -> Array:
+        return nonzero.in_rows(margin(pre)).max() <= most
 
-    def none(margin: Array) -> Array:
-        del margin
+    def none(pre: Array) -> Array:
+        del pre
         return jnp.zeros((), bool)
 
-    def found(margin: Array) -> tuple[Array, Array]:
-        values, indices = topk.top_k(margin, most)
-        return indices, (values > 0).astype(margin.dtype)
+    def found(pre: Array) -> tuple[Array, Array]:
+        values, indices = topk.top_k(margin(pre), most)
+        return indices, (values > 0).astype(pre.dtype)
 
-    def nothing(margin: Array) -> tuple[Array, Array]:
+    def nothing(pre: Array) -> tuple[Array, Array]:
         shape = (batch, most)
-        return jnp.zeros(shape, jnp.int32), jnp.zeros(shape, margin.dtype)
+        return jnp.zeros(shape, jnp.int32), jnp.zeros(shape, pre.dtype)
 
-    fits = lax.platform_dependent(margin, cpu=few, default=none)
-    return types.Few(fits, *lax.cond(fits, found, nothing, margin))
+    fits = lax.platform_dependent(pre, cpu=few, default=none)
+    return types.Few(fits, *lax.cond(fits, found, nothing, pre))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
@@ -99,7 +104,9 @@ def _attach_backward(compute: linear.Compute, residuals: tuple, g: Array) -> tup
         values = _at(g, few.indices)
         to_x = sparse.decode(values, few.indices, w_enc.T)
         total = jnp.zeros(w_enc.shape[1], values.dtype).at[few.indices].add(values)
-        return to_x, sparse.scatter(values, few.indices, centred, jnp.zeros_like(w_enc.T)).T, total
+        slope = sparse.scatter(values, few.indices, centred, jnp.zeros_like(w_enc.T)).T
+        # Turned round here: else the dense form would be, and back.
+        return to_x, layout.with_layout_constraint(slope, layout.Layout((0, 1))), total
 
     def whole(g: Array) -> tuple[Array, Array, Array]:
         return (

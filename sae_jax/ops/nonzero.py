@@ -4,6 +4,8 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sae_jax.ops import sharded
+
 _GROUP = 16
 
 
@@ -13,7 +15,7 @@ def in_rows(x: Float[Array, "rows columns"]) -> Float[Array, " rows"]:
     On CPUs two sums are taken at once, of groups of neighbours: a single one the compiler would
     feed from an array of whole numbers as large as `x`, which takes four times as long.
     """
-    grouped = x.shape[1] % (2 * _GROUP) == 0
+    grouped = x.shape[1] % (2 * _GROUP) == 0 and not sharded.split(*x.shape).mapped
     return lax.platform_dependent(x, cpu=_grouped if grouped else _plain, default=_plain)
 
 

@@ -92,7 +92,7 @@ def of_latents(
 def active(codes: Array | types.Codes) -> Float[Array, " batch"]:
     """Returns how many latents are active, `!= 0`, in each example."""
     found = values(codes)
-    if found.ndim == 2 and not sharded.split(*found.shape).mapped:
+    if found.ndim == 2:
         return nonzero.in_rows(found)
     return (found != 0).sum(axis=-1).astype(jnp.float32)
 

@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sae_jax.ops import nonzero
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def step(
@@ -30,6 +32,17 @@ def step(
     """Returns `H(pre - theta)`: 1 where `pre > theta`, strictly, and 0 elsewhere."""
     del bandwidth, to_input
     return (pre > theta[None]).astype(pre.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def count(
+    pre: Float[Array, "batch d_sae"],
+    theta: Float[Array, " d_sae"],
+    bandwidth: float,
+    to_input: bool,
+) -> Float[Array, " batch"]:
+    """Returns the sum of `step` over each row, of which no array is written down."""
+    return nonzero.in_rows(step(pre, theta, bandwidth, to_input))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -63,6 +76,18 @@ def _step_backward(
     return to_pre, -near.sum(axis=0) / bandwidth
 
 
+def _count_forward(
+    pre: Array, theta: Array, bandwidth: float, to_input: bool
+) -> tuple[Array, tuple[Array, Array]]:
+    return count(pre, theta, bandwidth, to_input), (pre, theta)
+
+
+def _count_backward(
+    bandwidth: float, to_input: bool, kept: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+    return _step_backward(bandwidth, to_input, kept, jnp.broadcast_to(g[:, None], kept[0].shape))
+
+
 def _jump_forward(
     pre: Array, theta: Array, bandwidth: float, to_input: bool
 ) -> tuple[Array, tuple[Array, Array]]:
@@ -82,4 +107,5 @@ def _jump_backward(
 
 
 step.defvjp(_step_forward, _step_backward)
+count.defvjp(_count_forward, _count_backward)
 jump.defvjp(_jump_forward, _jump_backward)

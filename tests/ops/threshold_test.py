@@ -32,6 +32,22 @@ def test_a_step(to_input):
 
 
 @pytest.mark.parametrize("to_input", [False, True])
+def test_a_count_is_the_sum_of_steps_over_a_row(to_input):
+    np.testing.assert_array_equal(threshold.count(PRE, THETA, BANDWIDTH, to_input), [2, 2])
+
+    def total(pre, theta):
+        return (threshold.count(pre, theta, BANDWIDTH, to_input) * jnp.asarray([2.0, -3.0])).sum()
+
+    def summed(pre, theta):
+        steps = threshold.step(pre, theta, BANDWIDTH, to_input)
+        return (steps.sum(axis=1) * jnp.asarray([2.0, -3.0])).sum()
+
+    ours, wanted = (jax.jit(jax.grad(of, (0, 1)))(PRE, THETA) for of in (total, summed))
+    for one, other in zip(ours, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+@pytest.mark.parametrize("to_input", [False, True])
 def test_a_jump(to_input):
     np.testing.assert_array_equal(threshold.jump(PRE, THETA, BANDWIDTH, to_input), PRE * ABOVE)
     to_pre, to_theta = _slopes(threshold.jump, to_input)
