@@ -4,6 +4,7 @@ from collections.abc import Callable
 import logging as standard_logging
 import os
 from pathlib import Path
+import re
 import signal
 import sys
 from typing import Any
@@ -12,6 +13,9 @@ from absl import app, flags, logging
 import jax
 
 from sae_jax import errors
+
+# What ml_collections says of --config.model.KEY=value where there is no such key.
+_MISSING = re.compile(r"'(\w+)'(?:\n(.*))?")
 
 EXIT_ERROR = 2
 EXIT_PREEMPTED = 143  # 128 + SIGTERM, as if the signal had ended the process.
@@ -94,12 +98,11 @@ def flag_error(error: Exception) -> str:
         if "as a ConfigDict" in line:
             return f"{line} It is a group: set one of its keys, as in --config.loss.l1.value=0.1"
         return f"{line} (--help lists the flags)"
-    if isinstance(error, KeyError):
-        text = str(error.args[0])
-        known = "mean" in text  # It says what was meant, if anything is near.
-        return (
-            text if known else f"the config has no key {text}: its config.json shows those it has"
-        )
+    cause = error.args[0] if isinstance(error, AttributeError) and error.args else error
+    missing = _MISSING.fullmatch(str(cause.args[0])) if isinstance(cause, KeyError) else None
+    if missing:
+        meant = missing[2] or "Flags change keys that it has, its file adds others"
+        return f'the config has no key "{missing[1]}". {meant}'
     return f"{type(error).__name__}: {error}"  # Whatever a config file does when it is run.
 
 

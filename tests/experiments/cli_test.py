@@ -1,0 +1,34 @@
+"""What programs say of flags that name nothing."""
+
+import pytest
+
+from configs import sparse_mnist
+from experiments import cli
+
+
+def _set(config, key, value):
+    *groups, name = key.split(".")
+    for group in groups:
+        config = getattr(config, group) if hasattr(config, group) else config[group]
+    setattr(config, name, value)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("model.d_sea", 'no key "d_sea". Did you mean "d_sae"'),
+        ("model.compute", 'no key "compute". Flags change keys that it has, its file adds others'),
+        ("modl.d_sae", 'no key "modl". Did you mean "model"'),
+    ],
+)
+def test_a_key_that_is_not_there_is_named(key, said):
+    with pytest.raises((AttributeError, KeyError)) as caught:
+        _set(sparse_mnist.get_config(), key, 1)
+    assert said in cli.flag_error(caught.value)
+
+
+def test_what_a_config_file_does_wrong_is_said_as_it_is():
+    assert (
+        cli.flag_error(AttributeError("module x has no y")) == "AttributeError: module x has no y"
+    )
+    assert cli.flag_error(KeyError("some", "more")).startswith("KeyError")
