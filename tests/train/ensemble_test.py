@@ -140,6 +140,26 @@ def test_in_the_sparse_form_a_smaller_k_is_a_mask(model, tmp_path):
     _compare(found[:1], [_alone(configs[0], tmp_path / "alone")])
 
 
+def _k_falls_to(end):
+    return dict(name="topk", k=dict(name="linear", start=8.0, end=end))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [{"optim.moments": "bfloat16"}, {"optim.moments": "bfloat16", "seed": 1}],
+        [{"optim.moments": "int8"}, {"optim.moments": "int8", "seed": 1}],
+        [{"model.activation": _k_falls_to(2.0)}, {"model.activation": _k_falls_to(2.0), "seed": 1}],
+        [{"model.activation": _k_falls_to(2.0)}, {"model.activation": _k_falls_to(4.0)}],
+    ],
+    ids=["bfloat16 moments", "int8 moments", "a schedule of k", "schedules of k that differ"],
+)
+def test_what_is_no_plain_number_is_as_it_is_alone(changes, tmp_path):
+    configs = _configs(changes, d_sae=320)
+    found = _together(configs, tmp_path)
+    _compare(found[:1], [_alone(configs[0], tmp_path / "alone")])
+
+
 def test_data_on_the_host_are_one_stream(alone, tmp_path, monkeypatch):
     monkeypatch.setattr(base.Arrays, "resident", False)
     configs = _configs([CHANGES[0], {"seed": 1, "optim.learning_rate.value": 0.02}])
