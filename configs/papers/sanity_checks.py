@@ -51,10 +51,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         strength="lognormal",
         seed=0,
     )
-    config.model.update(name="sae", d_sae=3200, activation=dict(name="topk", k=_ACTIVE, relu=True))
+    k = dict(name="linear", start=_ACTIVE / 2, end=float(_ACTIVE), begin=0.8)
+    config.model.update(name="sae", d_sae=3200, activation=dict(name="topk", k=k, relu=True))
     config.loss.update(mse_sum=1.0, auxk=dict(weight=1 / 32, relu=True))
     config.optim.update(
-        name="adam", learning_rate=dict(name="linear", start=2e-3, end=0.0), constraint="unit_norm"
+        name="adam", learning_rate=dict(name="linear", start=3e-3, end=0.0), constraint="unit_norm"
     )
     config.evals.test = ml_collections.ConfigDict(
         dict(
@@ -63,14 +64,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             metrics=("mse", "fvu", "l0", "dictionary", "support"),
         )
     )
-    if arg in ("batch_topk", "jumprelu"):
+    if arg in ("batch_topk", "jumprelu", "frozen"):
         config.num_steps = 20_000
+        config.optim.learning_rate.start = 2e-3
     if arg == "batch_topk":
         config.model.activation = dict(name="batch_topk", k=float(_ACTIVE))
     if arg == "jumprelu":
         del config.loss.auxk
         config.model.activation = dict(name="jumprelu", start=0.5, bandwidth=0.1)
-        config.loss.l0_target = dict(weight=1.0, target=float(_ACTIVE), bandwidth=0.1)
+        config.loss.l0_target = dict(weight=10.0, target=float(_ACTIVE), bandwidth=0.1)
     if arg == "frozen":
         config.optim.constraint = "frozen_rows"
     if arg == "debug":

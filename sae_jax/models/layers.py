@@ -79,8 +79,7 @@ def _few(
     if not context.train or not hasattr(activation, "margin") or activation.is_initializing():
         return None
     bound: Any = activation
-    size = 1.0 if norms is None else jax.lax.stop_gradient(norms)[None]
-    return few.find(pre, lambda pre: bound.margin(pre * size))
+    return few.find(bound.margin(pre if norms is None else pre * norms[None]))
 
 
 def check_blocks(blocks: int, activation: nn.Module, d_sae: int) -> None:

@@ -16,7 +16,6 @@ is where the `margin` of its activation is above 0. Elsewhere codes have to be 0
 must not read their gradient; of `attach` this is not assumed but seen.
 """
 
-from collections.abc import Callable
 import functools
 
 import jax
@@ -32,40 +31,37 @@ _LEAST = 2048  # Latents: with fewer all of them cost little.
 _SHARE = 64  # An example's latents are few if no more than one of so many counts.
 
 
-def find(
-    pre: Float[Array, "batch d_sae"], margin: Callable[[Array], Array] = jax.nn.relu
-) -> types.Few | None:
+def find(margin: Float[Array, "batch d_sae"]) -> types.Few | None:
     """Returns which latents count, or None where the dense form is the faster one in any case.
 
     That is with few latents, over several devices, and, as far as it is measured, off CPUs.
 
     Args:
-      pre: pre-activations. No gradient passes.
-      margin: of pre-activations, 0 or more; above 0 for latents that count.
+      margin: 0 or more; above 0 for latents that count. No gradient passes.
     """
-    batch, d_sae = pre.shape
+    batch, d_sae = margin.shape
     if d_sae < _LEAST or sharded.split(batch, d_sae).mapped:
         return None
     most = d_sae // _SHARE
-    pre = lax.stop_gradient(pre)
+    margin = lax.stop_gradient(margin)
 
-    def few(pre: Array) -> Array:
-        return nonzero.in_rows(margin(pre)).max() <= most
+    def few(margin: Array) -> Array:
+        return nonzero.in_rows(margin).max() <= most
 
-    def none(pre: Array) -> Array:
-        del pre
+    def none(margin: Array) -> Array:
+        del margin
         return jnp.zeros((), bool)
 
-    def found(pre: Array) -> tuple[Array, Array]:
-        values, indices = topk.top_k(margin(pre), most)
-        return indices, (values > 0).astype(pre.dtype)
+    def found(margin: Array) -> tuple[Array, Array]:
+        values, indices = topk.top_k(margin, most)
+        return indices, (values > 0).astype(margin.dtype)
 
-    def nothing(pre: Array) -> tuple[Array, Array]:
+    def nothing(margin: Array) -> tuple[Array, Array]:
         shape = (batch, most)
-        return jnp.zeros(shape, jnp.int32), jnp.zeros(shape, pre.dtype)
+        return jnp.zeros(shape, jnp.int32), jnp.zeros(shape, margin.dtype)
 
-    fits = lax.platform_dependent(pre, cpu=few, default=none)
-    return types.Few(fits, *lax.cond(fits, found, nothing, pre))
+    fits = lax.platform_dependent(margin, cpu=few, default=none)
+    return types.Few(fits, *lax.cond(fits, found, nothing, margin))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
@@ -109,11 +105,7 @@ def _attach_backward(compute: linear.Compute, residuals: tuple, g: Array) -> tup
         return to_x, layout.with_layout_constraint(slope, layout.Layout((0, 1))), total
 
     def whole(g: Array) -> tuple[Array, Array, Array]:
-        return (
-            linear.product(g, w_enc.T, compute),
-            linear.product(centred.T, g, compute),
-            g.sum(axis=0),
-        )
+        return linear.product(g, w_enc.T, compute), *linear.transposed_product(centred, g, compute)
 
     fits = lax.cond(few.fits, known, lambda g: few.fits, g)
     to_x, slope, total = lax.cond(fits, by_latent, whole, g)

@@ -42,9 +42,8 @@ def _encode_backward(
     compute: Compute, residuals: tuple, g: Array
 ) -> tuple[Array, Array, Array, Array]:
     centred, w_enc = residuals
-    total = g.sum(axis=0)
-    slopes = product(g, w_enc.T, compute), product(centred.T, g, compute)
-    return slopes[0], -(w_enc @ total), slopes[1], total
+    slope, total = transposed_product(centred, g, compute)
+    return product(g, w_enc.T, compute), -(w_enc @ total), slope, total
 
 
 encode.defvjp(_encode_forward, _encode_backward)
@@ -68,6 +67,19 @@ def _decode_backward(compute: Compute, residuals: tuple, g: Array) -> tuple[Arra
 
 
 decode.defvjp(_decode_forward, _decode_backward)
+
+
+def transposed_product(
+    x: Float[Array, "batch d_in"], g: Float[Array, "batch d_sae"], compute: Compute
+) -> tuple[Float[Array, "d_in d_sae"], Float[Array, " d_sae"]]:
+    """Returns `x^T g` and the sum of `g` over the batch.
+
+    The sum is the product of one more row, of ones, and so takes no pass over `g` of its own.
+    """
+    if compute != "float32":
+        return product(x.T, g, compute), g.sum(axis=0)
+    both = jnp.concatenate([x, jnp.ones((len(x), 1), x.dtype)], axis=1).T @ g
+    return both[:-1], both[-1]
 
 
 def product(a: Array, b: Array, compute: Compute) -> Array:

@@ -123,8 +123,8 @@ def test_the_curve_is_the_same_when_few_latents_turn_out_active(
     monkeypatch.setattr(few, "_SHARE", 4)
     fitted, find = [], few.find
 
-    def noting(*given):
-        found = find(*given)
+    def noting(margin):
+        found = find(margin)
         jax.debug.callback(lambda fits: fitted.append(bool(fits)), found.fits)
         return found
 
