@@ -9,8 +9,8 @@ whose norms are a hundred times the median, are left out.
 On one CPU core 40 minutes to read and 36 to train. On held-out documents: FVU 0.151 (0.148 to
 0.154), one latent of 4,608 dead; with reconstructions the language model loses 0.16 nats more a
 token, 98.5 % of what zeros cost is recovered. Five latents tell the topic of a document 88.2 % of
-the time (guessing 50; a random dictionary 81.0, the activations 81.3), and the part of speech of a
-word 88.7 % (73.0; 91.5).
+the time (guessing 50; a random dictionary 81.0, the activations 81.3, all 576 of these at once 93.9
+on the first 5,000 documents), and the part of speech of a word 88.7 % (73.0; 91.5).
 """
 
 import ml_collections

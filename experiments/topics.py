@@ -15,6 +15,7 @@ MEANING = {
     "classes": "classes that have examples enough",
     "probe_*": "share of examples that so many latents tell right, guessing 0.5",
 }
+_ACTIVATIONS = ": activations"  # Of these a probe on all says what is there to be told.
 _SAMPLE = 2000  # Tokens that tell how many latents are active, and a mean.
 
 
@@ -44,12 +45,17 @@ def results(
         found = [_pooled(config, split, encode, most) for split in splits]
         codes = {name: np.concatenate([each[0][name] for each in found]) for name in encode}
         parts.append((codes, label[np.concatenate([each[1] for each in found])]))
-    numbers = {}
+    numbers: dict[str, float] = {}
     for name in encode:
         train, test = (probe.Examples(codes[name], of) for codes, of in parts)
-        for metric, value in topics.accuracies(train, test).items():
-            numbers[f"{name}/{metric}"] = value
+        numbers |= measured(name, train, test)
     return numbers
+
+
+def measured(name: str, train: probe.Examples, test: probe.Examples) -> dict[str, float]:
+    """Returns accuracies of probes on what `encoders` calls `name`, by name and metric."""
+    shares = topics.accuracies(train, test, everything=name.endswith(_ACTIVATIONS))
+    return {f"{name}/{metric}": share for metric, share in shares.items()}
 
 
 def _pooled(
@@ -99,4 +105,4 @@ def encoders(
     found = codes(sample)
     k = max(round(float((found != 0).sum(axis=1).mean())), 1)
     chance = topics.random_dictionary(sample.shape[1], found.shape[1], k, sample.mean(axis=0))
-    return {name: codes, f"{name}: activations": lambda x: x, f"{name}: random": chance}
+    return {name: codes, name + _ACTIVATIONS: lambda x: x, f"{name}: random": chance}

@@ -5,7 +5,7 @@ import numpy as np
 
 from experiments import build, language, topics
 from sae_jax import errors
-from sae_jax.analysis import probe, topics as probes, words
+from sae_jax.analysis import probe, words
 from sae_jax.data import activations
 from sae_jax.train import loop, step
 
@@ -45,11 +45,10 @@ def results(
     read = np.unique(found.document)
     held_out = np.isin(found.document, read[::_HELD_OUT])
     parts = [_some(np.flatnonzero(~held_out), _MOST), _some(np.flatnonzero(held_out), _MOST)]
-    numbers = {}
+    numbers: dict[str, float] = {}
     for name, encode in topics.encoders(task, state, data, "words").items():
         train, test = (probe.Examples(encode(found.x[rows]), found.label[rows]) for rows in parts)
-        for metric, value in probes.accuracies(train, test).items():
-            numbers[f"{name}/{metric}"] = value
+        numbers |= topics.measured(name, train, test)
     return numbers
 
 

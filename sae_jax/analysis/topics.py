@@ -66,11 +66,20 @@ def random_dictionary(width: int, d_sae: int, k: int, mean: np.ndarray, seed: in
 
 
 def accuracies(
-    train: probe.Examples, test: probe.Examples, ks: Sequence[int] = (1, 2, 5)
+    train: probe.Examples,
+    test: probe.Examples,
+    ks: Sequence[int] = (1, 2, 5),
+    everything: bool = False,
 ) -> dict[str, float]:
     """Returns the share of balanced documents that k latents tell right, mean over classes.
 
     Documents of no class, -1, and classes of fewer than 10 documents on either side are left out.
+
+    Args:
+      train: codes of documents and their classes, that probes are fitted to.
+      test: what is measured.
+      ks: numbers of latents.
+      everything: whether a probe on all there are is added, "probe_all".
 
     Raises:
       DataError: fewer than two classes are left.
@@ -90,5 +99,9 @@ def accuracies(
         for part in (train, test)
         for chosen in [np.isin(part.label, kept)]
     ]
-    found = sparse_probe.accuracies(parts[0], parts[1], ks)
-    return {"classes": float(len(kept))} | {f"probe_{k}": share for k, share in found.items()}
+    width = train.codes.shape[1]
+    found = sparse_probe.accuracies(parts[0], parts[1], (*ks, width) if everything else ks)
+    named = {f"probe_{k}": found[k] for k in ks} | (
+        {"probe_all": found[width]} if everything else {}
+    )
+    return {"classes": float(len(kept))} | named

@@ -83,6 +83,8 @@ def test_latents_are_probed_beside_activations_and_chance(run):
     assert found["topics/classes"] == 2
     for name in ("topics", "topics: activations", "topics: random"):
         assert 0.4 <= found[f"{name}/probe_5"] <= 1
+    assert found["topics: activations/probe_all"] > 0.9
+    assert "topics/probe_all" not in found
     assert found["topics: activations/probe_5"] > 0.9  # The classes have no letter in common.
 
 
