@@ -7,7 +7,7 @@ which training leaves out what it can (`sae_jax/models/layers.py` calls them):
   choose(pre, context)   which few latents may be active, int `[batch, some]`, or None: any may
   value(found, context)  codes of those that were chosen, from their pre-activations
   among(found, compared, context)  in the place of `value`, where the batch decides as a whole
-  number(d_sae, train)   how many are chosen by the largest `score(pre)`, a block of latents at a time
+  number(d_sae, train)   how many are chosen by the largest `score(pre)`, in blocks of latents too
   margin(pre)            above 0 where a code, or its gradient, matters: often few latents
   raised(stats, factor)  stats with thresholds so many times as high, for calibration
 """
