@@ -360,7 +360,7 @@ def _number(where: str, value: Any, num_steps: int) -> schedule.Number:
     name, kwargs = _split_name(where, value)
     make = _pick(where, _functions(schedules), name)
     made = _call(where, functools.partial(make, num_steps), kwargs, taken=("num_steps",))
-    return made if each.within(kwargs) else schedule.bounded(made, num_steps)
+    return made if each.within(kwargs) else schedule.Bounded(made, num_steps)
 
 
 def _evaluation(

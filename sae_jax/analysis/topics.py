@@ -101,7 +101,5 @@ def accuracies(
     ]
     width = train.codes.shape[1]
     found = sparse_probe.accuracies(parts[0], parts[1], (*ks, width) if everything else ks)
-    named = {f"probe_{k}": found[k] for k in ks} | (
-        {"probe_all": found[width]} if everything else {}
-    )
-    return {"classes": float(len(kept))} | named
+    named = {"classes": float(len(kept))} | {f"probe_{k}": found[k] for k in ks}
+    return named | {"probe_all": found[width]} if everything else named

@@ -96,7 +96,7 @@ def frequency(
     """
     del context
     mask = types.mask(batch)
-    above = _above(params, output, bandwidth, to_input)
+    above = threshold.step(sparse.compared(output), _thresholds(params), bandwidth, to_input)
     share = (above * mask[:, None]).sum(axis=0) / mask.sum()
     return jnp.broadcast_to(jax.nn.relu(share - limit).sum(), mask.shape)
 
@@ -135,10 +135,6 @@ def pre_activation(
     if "compared" in output.extras:  # Thresholds are of what latents write already.
         return short.sum(axis=-1)
     return (short * geometry.decoder_norms(params, output)[None]).sum(axis=-1)
-
-
-def _above(params: types.PyTree, output: types.Output, bandwidth: float, to_input: bool) -> Array:
-    return threshold.step(sparse.compared(output), _thresholds(params), bandwidth, to_input)
 
 
 def _thresholds(params: types.PyTree) -> Array:

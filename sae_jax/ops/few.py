@@ -99,7 +99,7 @@ def _attach_backward(compute: linear.Compute, residuals: tuple, g: Array) -> tup
     def by_latent(g: Array) -> tuple[Array, Array, Array]:
         values = _at(g, few.indices)
         to_x = sparse.decode(values, few.indices, w_enc.T)
-        total = jnp.zeros(w_enc.shape[1], values.dtype).at[few.indices].add(values)
+        total = sparse.by_latent(values, few.indices, w_enc.shape[1])
         slope = sparse.scatter(values, few.indices, centred, jnp.zeros_like(w_enc.T)).T
         # Turned round here: else the dense form would be, and back.
         return to_x, layout.with_layout_constraint(slope, layout.Layout((0, 1))), total
@@ -144,8 +144,7 @@ def _product_backward(compute: linear.Compute, residuals: tuple, g: Array) -> tu
     def by_latent(codes: Array) -> tuple[Array, Array]:
         values = _at(codes, few.indices)
         to_codes = sparse.products(g, few.counts, few.indices, w_dec)
-        rows = jnp.arange(len(g))[:, None]
-        placed = jnp.zeros_like(codes).at[rows, few.indices].set(to_codes)
+        placed = sparse.dense(types.Codes(to_codes, few.indices, codes.shape[1]))
         return placed, sparse.scatter(values, few.indices, g, jnp.zeros_like(w_dec))
 
     def whole(codes: Array) -> tuple[Array, Array]:

@@ -74,7 +74,8 @@ def transposed_product(
 ) -> tuple[Float[Array, "d_in d_sae"], Float[Array, " d_sae"]]:
     """Returns `x^T g` and the sum of `g` over the batch.
 
-    The sum is the product of one more row, of ones, and so takes no pass over `g` of its own.
+    The sum is the product of one more row, of ones, and so takes no pass over `g` of its own; but
+    where operands are rounded, which it is not.
     """
     if compute != "float32":
         return product(x.T, g, compute), g.sum(axis=0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,24 +15,26 @@ Number = int | float | each.Each | Schedule
 
 @dataclasses.dataclass(frozen=True)
 class Bounded:
-    """A schedule of which the largest number is known before a run begins.
+    """A schedule of a run whose length is known, and with it the largest number that it has.
 
     Attributes:
-      of: the schedule.
-      most: the largest number that it has at any step.
+      of: the schedule, of one step.
+      num_steps: of the run.
     """
 
     of: Schedule
-    most: float
+    num_steps: int
 
     def __call__(self, step: jax.Array) -> jax.Array:
         """Returns the number at a step."""
         return self.of(step)
 
-
-def bounded(of: Schedule, num_steps: int) -> Bounded:
-    """Returns a schedule with the largest number that it has within so many steps."""
-    return Bounded(of, float(jnp.max(of(jnp.arange(num_steps, dtype=jnp.int32)))))
+    @functools.cached_property
+    def most(self) -> float:
+        """The largest number that it has at any step of the run."""
+        with jax.ensure_compile_time_eval():  # Sizes of arrays depend on it.
+            steps = jnp.arange(self.num_steps, dtype=jnp.int32)
+            return float(jax.vmap(self.of)(steps).max())
 
 
 def most(number: Number) -> int | float | None:

@@ -352,7 +352,7 @@ def _known_forward(*given: Any) -> tuple[tuple[Array, Array], tuple]:
 def _known_backward(residuals: tuple, slopes: tuple) -> tuple:
     indices, centred, w_enc = residuals
     g, slope = (_dense(slope, centred) for slope in slopes)
-    total = _total(g, indices, w_enc.shape[1])
+    total = by_latent(g, indices, w_enc.shape[1])
     by_row = decode(g, indices, w_enc.T)  # Of x: left out by the compiler, as nobody asks for it.
     slope = _all_scattered(g, indices, centred, slope.T).T
     return jnp.zeros_like(g), None, by_row, -(w_enc @ total), slope, total
@@ -361,7 +361,7 @@ def _known_backward(residuals: tuple, slopes: tuple) -> tuple:
 known_and_pass.defvjp(_known_forward, _known_backward, symbolic_zeros=True)
 
 
-def _total(g: Array, indices: Array, count: int) -> Array:
+def by_latent(g: Array, indices: Array, count: int) -> Array:
     """Returns `[count]`, the sum of `g` over the batch for each latent."""
     split = sharded.split(len(g), count)
 

@@ -13,6 +13,7 @@ since only the difference of the two decides the jump (Anthropic, Circuits Updat
 A bandwidth is in the units of `pre`: 0.001 is meant for inputs of mean square norm 1.
 """
 
+from collections.abc import Callable
 import functools
 
 import jax
@@ -62,12 +63,6 @@ def _near(pre: Array, theta: Array, bandwidth: float, g: Array) -> Array:
     return jnp.where(jnp.abs(pre - theta[None]) < bandwidth / 2, g, 0.0)
 
 
-def _step_forward(
-    pre: Array, theta: Array, bandwidth: float, to_input: bool
-) -> tuple[Array, tuple[Array, Array]]:
-    return step(pre, theta, bandwidth, to_input), (pre, theta)
-
-
 def _step_backward(
     bandwidth: float, to_input: bool, kept: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
@@ -76,22 +71,10 @@ def _step_backward(
     return to_pre, -near.sum(axis=0) / bandwidth
 
 
-def _count_forward(
-    pre: Array, theta: Array, bandwidth: float, to_input: bool
-) -> tuple[Array, tuple[Array, Array]]:
-    return count(pre, theta, bandwidth, to_input), (pre, theta)
-
-
 def _count_backward(
     bandwidth: float, to_input: bool, kept: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
     return _step_backward(bandwidth, to_input, kept, jnp.broadcast_to(g[:, None], kept[0].shape))
-
-
-def _jump_forward(
-    pre: Array, theta: Array, bandwidth: float, to_input: bool
-) -> tuple[Array, tuple[Array, Array]]:
-    return jump(pre, theta, bandwidth, to_input), (pre, theta)
 
 
 def _jump_backward(
@@ -106,6 +89,11 @@ def _jump_backward(
     return to_pre, -share * near.sum(axis=0)
 
 
-step.defvjp(_step_forward, _step_backward)
-count.defvjp(_count_forward, _count_backward)
-jump.defvjp(_jump_forward, _jump_backward)
+def _forward(of: Callable[..., Array]) -> Callable[..., tuple[Array, tuple[Array, Array]]]:
+    """Returns `of`, with what each backward pass here needs: pre-activations and thresholds."""
+    return lambda pre, theta, *fixed: (of(pre, theta, *fixed), (pre, theta))
+
+
+step.defvjp(_forward(step), _step_backward)
+count.defvjp(_forward(count), _count_backward)
+jump.defvjp(_forward(jump), _jump_backward)

@@ -84,7 +84,7 @@ def test_more_than_there_are_latents_is_refused():
 @pytest.mark.parametrize("alpha", [1.0, 1.5])
 def test_sparse_codes_of_a_schedule_are_the_dense_ones(alpha):
     """With places for the largest k, of which as many are in use as k says at a step."""
-    k = schedule.bounded(schedules.linear(4, start=2, end=6), 4)
+    k = schedule.Bounded(schedules.linear(4, start=2, end=6), 4)
     activation = functools.partial(topk.Activation, k=k, alpha=alpha, relu=True)
     pre = jnp.asarray(np.random.RandomState(0).randn(3, 12), jnp.float32)
     for step, train in [(0, True), (1, True), (3, True), (2, False)]:

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import pytest
 
 from sae_jax.ops import each, schedule
+from sae_jax.optim import schedules
 
 
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
@@ -20,8 +21,17 @@ def test_the_largest_number_of_a_schedule_is_known_once_it_is_bounded():
         return 5.0 - jnp.abs(step - 3)
 
     assert schedule.most(falling) is None
-    bounded = schedule.bounded(falling, 3)
+    bounded = schedule.Bounded(falling, 3)
     assert schedule.most(bounded) == 4.0
     assert float(bounded(jnp.asarray(1))) == 3.0
     assert schedule.most(7) == 7
     assert schedule.most(each.Each((2, 9, 4))) == 9
+
+
+@pytest.mark.parametrize("at", [(0.5,), (2, 0.6), (1, 2, 3, 4)])
+def test_the_largest_number_is_found_step_by_step_even_while_a_program_is_traced(at):
+    """A schedule is of one step; several at once it may take for places of its own."""
+    rising = schedule.Bounded(schedules.step(4, value=1.0, factor=2.0, at=at), 4)
+    found = []
+    jax.jit(lambda x: found.append(rising.most) or x)(1.0)
+    assert found == [max(float(rising(jnp.asarray(step))) for step in range(4))]
