@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from typing import Any
+import warnings
 
 from absl import app, flags, logging
 import jax
@@ -29,6 +30,8 @@ def run(main: Callable[[], int | None]) -> None:
     logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
     standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)
     sys.unraisablehook = _quiet_about_closed_loops
+    # Orbax drops the writes that had not begun when another one failed.
+    warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarning)
 
     def body(argv: list[str]) -> None:
         if len(argv) > 1:

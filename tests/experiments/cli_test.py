@@ -2,11 +2,36 @@
 
 import functools
 import operator
+from pathlib import Path
+import subprocess
+import sys
 
 import pytest
 
 from configs import sparse_mnist
 from experiments import cli
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+# A program that fails while writes, as orbax has them, wait for their turn.
+_FAILING = """
+from experiments import cli
+from sae_jax import errors
+
+waiting = []
+
+
+async def write():
+    pass
+
+
+def main():
+    waiting.append(write())
+    raise errors.UserError("no room")
+
+
+cli.run(main)
+"""
 
 
 @pytest.mark.parametrize(
@@ -30,3 +55,10 @@ def test_what_a_config_file_does_wrong_is_said_as_it_is():
         cli.flag_error(AttributeError("module x has no y")) == "AttributeError: module x has no y"
     )
     assert cli.flag_error(KeyError("some", "more")).startswith("KeyError")
+
+
+def test_nothing_is_said_of_writes_that_a_failed_save_leaves_waiting():
+    result = subprocess.run(
+        [sys.executable, "-c", _FAILING], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (2, "error: no room\n")
