@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+from sae_jax.data import mnist
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEBUG = "--config=configs/sparse_mnist.py:debug"
 
@@ -125,6 +127,7 @@ os.execv(sys.executable, [sys.executable, "-m", "experiments.main", *sys.argv[1:
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(program, tmp_path):
     folder = tmp_path / "run"
+    mnist.load("test[:1]")  # Fetched while there is room.
     # Coverage too would find no room for its data, and say so.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
     process = subprocess.run(
