@@ -237,6 +237,7 @@ def _method(
         remedy=_remedy(values["remedy"], values["optim"]),
         parts=values["parts"],
         latent_axes=latent_axes,
+        stored=kwargs.get("parameters", "float32"),
     )
 
 

@@ -72,7 +72,7 @@ def _product(
     space = "HW"[: x.ndim - 2]
     return lax.conv_general_dilated(
         x,
-        w,
+        w.astype(x.dtype),
         (stride,) * len(space),
         edges,
         lhs_dilation=(spread_x,) * len(space),
@@ -96,7 +96,8 @@ def _convolve_forward(x: Array, w: Array, stride: int) -> tuple[Array, tuple]:
 
 def _convolve_backward(stride: int, saved: tuple, g: Array) -> tuple[Array, Array]:
     x, w = saved
-    return transposed(g, w, x.shape[1:-1], stride), _by_kernel(x, g, w.shape[:-2], stride)
+    slope = _by_kernel(x, g, w.shape[:-2], stride).astype(w.dtype)
+    return transposed(g, w, x.shape[1:-1], stride), slope
 
 
 def _transposed_forward(
@@ -110,7 +111,7 @@ def _transposed_backward(
 ) -> tuple[Array, Array]:
     del size
     y, w = saved
-    return convolve(g, w, stride), _by_kernel(g, y, w.shape[:-2], stride)
+    return convolve(g, w, stride), _by_kernel(g, y, w.shape[:-2], stride).astype(w.dtype)
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)

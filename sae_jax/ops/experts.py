@@ -64,7 +64,7 @@ def _backward(experts: int, kept: tuple, g: Array) -> tuple[Array, Array, None]:
 
     takes = (ROWS, _COLUMNS, ROWS, ROWS)
     to_x, slope = split.over(own, takes, [ROWS, _COLUMNS])(x, w, expert, g)
-    return to_x, slope, None
+    return to_x, slope.astype(w.dtype), None
 
 
 product.defvjp(_forward, _backward)
@@ -88,7 +88,7 @@ def _slopes(x: Array, w: Array, expert: Array, experts: int, g: Array) -> tuple[
         return slope.at[:, mine].add(x.T @ g), g @ blocks[:, mine].T
 
     tiles = (_tiles(x, place, owner), _tiles(g, place, owner), owner)
-    slope, to_x = lax.scan(step, jnp.zeros_like(blocks), tiles)
+    slope, to_x = lax.scan(step, jnp.zeros(blocks.shape, g.dtype), tiles)
     return to_x.reshape(-1, x.shape[1])[place], slope.reshape(w.shape)
 
 

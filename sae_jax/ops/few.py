@@ -100,7 +100,8 @@ def _attach_backward(compute: linear.Compute, residuals: tuple, g: Array) -> tup
         values = _at(g, few.indices)
         to_x = sparse.decode(values, few.indices, w_enc.T)
         total = sparse.by_latent(values, few.indices, w_enc.shape[1])
-        slope = sparse.scatter(values, few.indices, centred, jnp.zeros_like(w_enc.T)).T
+        start = jnp.zeros(w_enc.shape[::-1], g.dtype)
+        slope = sparse.scatter(values, few.indices, centred, start).T
         # Turned round here: else the dense form would be, and back.
         return to_x, layout.with_layout_constraint(slope, layout.Layout((0, 1))), total
 
@@ -109,7 +110,8 @@ def _attach_backward(compute: linear.Compute, residuals: tuple, g: Array) -> tup
 
     fits = lax.cond(few.fits, known, lambda g: few.fits, g)
     to_x, slope, total = lax.cond(fits, by_latent, whole, g)
-    return jnp.zeros_like(g), None, to_x, -(w_enc @ total), slope, total
+    slope = slope.astype(w_enc.dtype)
+    return jnp.zeros_like(g), None, to_x, -linear.weighted_sum(w_enc, total), slope, total
 
 
 attach.defvjp(_attach_forward, _attach_backward)
@@ -145,13 +147,14 @@ def _product_backward(compute: linear.Compute, residuals: tuple, g: Array) -> tu
         values = _at(codes, few.indices)
         to_codes = sparse.products(g, few.counts, few.indices, w_dec)
         placed = sparse.dense(types.Codes(to_codes, few.indices, codes.shape[1]))
-        return placed, sparse.scatter(values, few.indices, g, jnp.zeros_like(w_dec))
+        start = jnp.zeros(w_dec.shape, g.dtype)
+        return placed, sparse.scatter(values, few.indices, g, start)
 
     def whole(codes: Array) -> tuple[Array, Array]:
         return linear.product(g, w_dec.T, compute), linear.product(codes.T, g, compute)
 
     to_codes, slope = lax.cond(few.fits, by_latent, whole, codes)
-    return to_codes, None, slope
+    return to_codes, None, slope.astype(w_dec.dtype)
 
 
 product.defvjp(_product_forward, _product_backward)

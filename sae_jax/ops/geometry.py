@@ -11,6 +11,7 @@ _TINY = 1e-8  # A row of zeros has no direction; it stays finite instead of beco
 
 def norms(rows: Float[Array, "d_sae d_in"]) -> Float[Array, "d_sae 1"]:
     """Returns the Euclidean norm of each row, at least 1e-8; there its gradient is 0, not 0/0."""
+    rows = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
     return jnp.sqrt(jnp.maximum((rows**2).sum(axis=-1, keepdims=True), _TINY**2))
 
 

@@ -43,7 +43,8 @@ def _encode_backward(
 ) -> tuple[Array, Array, Array, Array]:
     centred, w_enc = residuals
     slope, total = transposed_product(centred, g, compute)
-    return product(g, w_enc.T, compute), -(w_enc @ total), slope, total
+    to_x, to_centre = product(g, w_enc.T, compute), -weighted_sum(w_enc, total)
+    return to_x, to_centre, slope.astype(w_enc.dtype), total
 
 
 encode.defvjp(_encode_forward, _encode_backward)
@@ -63,7 +64,7 @@ def _decode_forward(codes: Array, w_dec: Array, compute: Compute) -> tuple[Array
 
 def _decode_backward(compute: Compute, residuals: tuple, g: Array) -> tuple[Array, Array]:
     codes, w_dec = residuals
-    return product(g, w_dec.T, compute), product(codes.T, g, compute)
+    return product(g, w_dec.T, compute), product(codes.T, g, compute).astype(w_dec.dtype)
 
 
 decode.defvjp(_decode_forward, _decode_backward)
@@ -81,6 +82,13 @@ def transposed_product(
         return product(x.T, g, compute), g.sum(axis=0)
     both = jnp.concatenate([x, jnp.ones((len(x), 1), x.dtype)], axis=1).T @ g
     return both[:-1], both[-1]
+
+
+def weighted_sum(w: Float[Array, "d latents"], weights: Float[Array, " latents"]) -> Array:
+    """Returns `w weights`, `[d]`, float32."""
+    if w.dtype == weights.dtype:
+        return w @ weights
+    return (w * weights[None]).sum(axis=1)  # A product would first copy w in the wider type.
 
 
 def product(a: Array, b: Array, compute: Compute) -> Array:

@@ -113,9 +113,9 @@ def _explain_backward(relu: bool, kept: tuple, g: tuple[Array, Array]) -> tuple:
         slope = slope.at[index].add(g_value[:, None] * before - value[:, None] * g_r)
         return (before, g_r + g_value[:, None] * rows, slope), None
 
-    start = (left, g_left, jnp.zeros_like(w_dec))
+    start = (left, g_left, jnp.zeros(w_dec.shape, left.dtype))
     (_, g_r, slope), _ = lax.scan(undo, start, (values.T, indices.T, g_values.T), reverse=True)
-    return g_r, None, slope
+    return g_r, None, slope.astype(w_dec.dtype)
 
 
 explain.defvjp(_explain_forward, _explain_backward)

@@ -188,22 +188,21 @@ def _decode_backward(residuals: tuple, slopes: tuple) -> tuple[Array, None, Arra
     values, indices, w_dec = residuals
     g, slope = (_dense(slope, values) for slope in slopes)
     slope = _all_scattered(values, indices, g, slope)
-    return _all_products(g, values, indices, w_dec), None, slope
+    return _all_products(g, values, indices, w_dec), None, slope.astype(w_dec.dtype)
 
 
 decode_and_pass.defvjp(_decode_forward, _decode_backward, symbolic_zeros=True)
 
 
 def _dense(slope: Any, other: Array) -> Array:
-    """Returns a gradient, zeros where there is none.
+    """Returns a gradient in the type of `other`, zeros where there is none.
 
     Zeros that a compiler does not know to be zeros, as it would make one array of them and copy
     that for each of those that add to it: a number of some other array, kept between 0 and 0.
     """
     if not isinstance(slope, custom_derivatives.SymbolicZero):
-        return slope
-    zero = lax.clamp(0.0, other[0, 0].astype(slope.dtype), 0.0)
-    return jnp.broadcast_to(zero, slope.shape)
+        return slope.astype(other.dtype)
+    return jnp.broadcast_to(lax.clamp(0.0, other[0, 0], 0.0), slope.shape)
 
 
 @jax.custom_vjp
@@ -261,7 +260,7 @@ def _prefix_error_backward(residuals: tuple, g: Array) -> tuple:
             return (left, later, slope), -(later * rows).sum(axis=1)
 
         weights, places = split.own(jnp.ones_like(values), indices, len(w_dec))
-        start = (left, jnp.zeros_like(left), jnp.zeros_like(w_dec))
+        start = (left, jnp.zeros_like(left), jnp.zeros(w_dec.shape, left.dtype))
         latents = (values.T, weights.T, places.T)
         (_, later, slope), to_values = lax.scan(undo, start, latents, reverse=True)
         return later, split.sum(to_values.T, LATENTS), split.sum(slope, ROWS)
@@ -269,7 +268,7 @@ def _prefix_error_backward(residuals: tuple, g: Array) -> tuple:
     takes, gives = (ROWS, ROWS, ROWS, LATENTS, ROWS), [ROWS, ROWS, LATENTS]
     scale = (2 * g / values.shape[1])[:, None]
     later, to_values, slope = split.over(own, takes, gives)(left, values, indices, w_dec, scale)
-    return later, to_values, None, slope
+    return later, to_values, None, slope.astype(w_dec.dtype)
 
 
 prefix_error.defvjp(_prefix_error_forward, _prefix_error_backward)
@@ -354,8 +353,8 @@ def _known_backward(residuals: tuple, slopes: tuple) -> tuple:
     g, slope = (_dense(slope, centred) for slope in slopes)
     total = by_latent(g, indices, w_enc.shape[1])
     by_row = decode(g, indices, w_enc.T)  # Of x: left out by the compiler, as nobody asks for it.
-    slope = _all_scattered(g, indices, centred, slope.T).T
-    return jnp.zeros_like(g), None, by_row, -(w_enc @ total), slope, total
+    slope = _all_scattered(g, indices, centred, slope.T).T.astype(w_enc.dtype)
+    return jnp.zeros_like(g), None, by_row, -linear.weighted_sum(w_enc, total), slope, total
 
 
 known_and_pass.defvjp(_known_forward, _known_backward, symbolic_zeros=True)

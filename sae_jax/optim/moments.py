@@ -28,7 +28,6 @@ What decides which way to round is a hash of the step and of a number's place: a
 from a checkpoint rounds as if it had never stopped, and so do other numbers of devices.
 """
 
-import math
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -36,6 +35,8 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array
 import optax
+
+from sae_jax.ops import rounding
 
 Params = Any
 Kind = Literal["bfloat16", "int8"]
@@ -114,11 +115,14 @@ def scale_by_adam(b1: float, b2: float, eps: float, kind: Kind) -> optax.Gradien
                 largest = jnp.abs(g).max(axis=within, keepdims=True)
                 mu_scale = b1 * mu_scale + (1 - b1) * largest
                 nu_scale = b2 * nu_scale + (1 - b2) * largest**2
-                chance = _chance(g.shape, count)
+                chance = rounding.chance(g.shape, count)
                 mu = _write_m(m, mu_scale, chance & 0xFFFF)
                 nu = _write_v(v, nu_scale, chance >> 16)
             elif small:
-                mu, nu = m.astype(jnp.bfloat16), _rounded(v, _chance(g.shape, count) >> 16)
+                mu, nu = (
+                    m.astype(jnp.bfloat16),
+                    rounding.to_bfloat16(v, rounding.chance(g.shape, count) >> 16),
+                )
             else:
                 mu, nu = m, v
             return _Step(move, mu, nu, mu_scale, nu_scale)
@@ -182,24 +186,3 @@ def _code(share: Array, largest: int, chance: Array) -> Array:
     smallest = 2.0 ** ((_ONE - largest + 1) // 8 - 127) * (1 + (_ONE - largest + 1) % 8 / 8)
     some = (chance.astype(jnp.float32) + 0.5) * (smallest / 2**16) < share
     return jnp.where(share < smallest, some.astype(jnp.uint32), code)
-
-
-def _rounded(x: Array, chance: Array) -> Array:
-    """Returns bfloat16 below or above a finite `x`, by a 16-bit `chance`."""
-    bits = lax.bitcast_convert_type(x, jnp.uint32) + chance
-    kept = lax.bitcast_convert_type(bits & jnp.uint32(0xFFFF0000), jnp.float32)
-    return jnp.where(jnp.isfinite(x), kept, x).astype(jnp.bfloat16)
-
-
-def _chance(shape: tuple[int, ...], count: Array) -> Array:
-    """Returns 32 random bits for each place of an array in step `count`.
-
-    They are the last steps of MurmurHash3 (Appleby 2011), which mixes all bits into all others.
-    """
-    place = jnp.zeros(shape, jnp.uint32)
-    for axis, stride in enumerate(math.prod(shape[axis + 1 :]) for axis in range(len(shape))):
-        place += lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride % 2**32)
-    bits = place * jnp.uint32(0x9E3779B1) + count.astype(jnp.uint32) * jnp.uint32(0x85EBCA77)
-    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
-    bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
-    return bits ^ (bits >> 16)

@@ -12,7 +12,7 @@ import optax
 from optax import contrib
 
 from sae_jax.ops import schedule
-from sae_jax.optim import averages, blocks, moments as few_bits
+from sae_jax.optim import averages, blocks, moments as few_bits, parameters as stores
 
 _FREE = optax.identity()
 
@@ -25,6 +25,7 @@ def adam(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     moments: Literal["float32", "bfloat16", "int8"] = "float32",
+    parameters: stores.Kind = "float32",
     clip_norm: float = 0.0,
     average: float = 0.0,
     constraint: optax.GradientTransformation = _FREE,
@@ -32,7 +33,8 @@ def adam(
     """Adam (Kingma & Ba 2015); with `weight_decay` AdamW (Loshchilov & Hutter 2019).
 
     Both moments are kept as `moments` says: for each number of a parameter 8, 4 or 2 bytes
-    (`sae_jax/optim/moments.py`).
+    (`sae_jax/optim/moments.py`); and matrices themselves as `parameters` says, in 4 or 2
+    (`sae_jax/optim/parameters.py`).
     """
     if moments != "float32":
         step = optax.chain(
@@ -44,7 +46,7 @@ def adam(
         step = optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
     else:
         step = optax.adam(learning_rate, b1=b1, b2=b2, eps=eps)
-    return _separable(clip_norm, step, constraint, average)
+    return _separable(clip_norm, step, constraint, average, parameters)
 
 
 def adafactor(
@@ -146,9 +148,10 @@ def _chain(
     step: optax.GradientTransformation,
     constraint: optax.GradientTransformation,
     average: float,
+    parameters: stores.Kind = "float32",
 ) -> optax.GradientTransformation:
     links = [step, constraint, *([averages.average(average)] if average else [])]
-    return optax.chain(blocks.clip(clip_norm), *links)
+    return stores.stored_as(parameters, optax.chain(blocks.clip(clip_norm), *links))
 
 
 def _separable(
@@ -156,8 +159,9 @@ def _separable(
     step: optax.GradientTransformation,
     constraint: optax.GradientTransformation,
     average: float,
+    parameters: stores.Kind = "float32",
 ) -> blocks.Separable:
     """Returns a chain whose step moves each number by what is known of it alone."""
-    whole = _chain(clip_norm, step, constraint, average)
-    each = _chain(0.0, step, constraint, average)
+    whole = _chain(clip_norm, step, constraint, average, parameters)
+    each = _chain(0.0, step, constraint, average, parameters)
     return blocks.Separable(whole.init, whole.update, each.update, clip_norm)

@@ -92,12 +92,12 @@ def _directions(
 def _renewed(params: Params, dead: Array, unit: Array, scale: float) -> Params:
     rows = unit * _mean_norm(params["w_dec"], dead)
     columns = scale * unit * _mean_norm(params["w_enc"].T, dead)
-    return {
-        **params,
+    new = {
         "w_dec": jnp.where(dead[:, None], rows, params["w_dec"]),
         "w_enc": jnp.where(dead[None], columns.T, params["w_enc"]),
         "b_enc": jnp.where(dead, 0.0, params["b_enc"]),
     }
+    return {**params, **{name: value.astype(params[name].dtype) for name, value in new.items()}}
 
 
 def _mean_norm(rows: Array, dead: Array) -> Float[Array, ""]:

@@ -13,7 +13,7 @@ import optax
 from sae_jax import errors, types
 from sae_jax.models import base
 from sae_jax.ops import corrupt, normalise, scale as scales, schedule
-from sae_jax.optim import averages, blocks, remedies
+from sae_jax.optim import averages, blocks, parameters, remedies
 from sae_jax.train import parts
 
 PyTree = Any
@@ -74,6 +74,7 @@ class Method:
       parts: into how many a batch is cut, to need less memory.
       latent_axes: the axis of each parameter that counts latents, where large ones may be moved a
         block of latents at a time; empty: they are moved at once.
+      stored: the type of matrices of parameters while they are trained.
     """
 
     model: nn.Module
@@ -87,6 +88,7 @@ class Method:
     remedy: remedies.Remedy | None = None
     parts: int = 1
     latent_axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    stored: parameters.Kind = "float32"
 
 
 def init(method: Method, seed: jax.Array, normaliser: dict[str, jax.Array], x: jax.Array) -> State:
@@ -101,7 +103,7 @@ def init(method: Method, seed: jax.Array, normaliser: dict[str, jax.Array], x: j
     init_key, key = jax.random.split(jax.random.key(seed))
     scale = method.normaliser.scale(normaliser, x)
     params, stats = base.init(method.model, init_key, scale.enter(x))
-    params = method.project(params)
+    params = parameters.stored(method.project(params), method.stored)
     codes = jax.eval_shape(
         lambda: base.forward(method.model, params, stats, x, _context_at_rest(key))[0].codes
     )
@@ -155,10 +157,12 @@ def make(method: Method) -> Callable[[State, types.Batch], tuple[State, Metrics]
 def at_rest(method: Method, state: State) -> State:
     """Returns the state with the parameters that are evaluated, and nothing of the optimiser.
 
-    They are those that are trained, unless the optimiser keeps an average of them.
+    They are those that are trained, in float32, unless the optimiser keeps an average of them.
     """
     params = averages.at_rest(state.opt_state, state.params)
     params = state.params if params is None else method.project(params)
+    if method.stored != "float32":
+        params = parameters.float32(params)
     return dataclasses.replace(state, params=params, opt_state=())
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from sae_jax.ops import rounding
 from sae_jax.optim import moments, optimizers
 
 RNG = np.random.default_rng(0)
@@ -75,12 +76,12 @@ def test_a_code_is_read_as_what_was_written(largest, read):
 
 @pytest.mark.parametrize("value", [0.3, 0.03, 2e-4, 1.1e-5])
 def test_the_mean_of_what_is_kept_is_what_was_given(value):
-    chance = moments._chance((200, 200), jnp.asarray(5))
+    chance = rounding.chance((200, 200), jnp.asarray(5))
     read = moments._read_m(moments._write_m(jnp.full(chance.shape, value), 1.0, chance >> 16), 1.0)
     sd = float(read.std())
     assert abs(float(read.mean()) - value) < 5 * sd / 200 + 1e-4 * value
-    halves = moments._rounded(jnp.full(chance.shape, value), chance >> 16).astype(jnp.float32)
-    assert abs(float(halves.mean()) - value) < 1e-4 * value
+    halves = rounding.to_bfloat16(jnp.full(chance.shape, value), chance >> 16)
+    assert abs(float(halves.astype(jnp.float32).mean()) - value) < 1e-4 * value
 
 
 def test_v_that_is_not_zero_is_never_kept_as_zero():

@@ -1,0 +1,37 @@
+"""Stochastic rounding: up or down with the probability that makes the mean right.
+
+What decides is a hash of a step and of a number's place, so that a run which goes on from a
+checkpoint rounds as if it had never stopped, and so do other numbers of devices.
+"""
+
+import math
+
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+def to_bfloat16(x: Array, chance: Array) -> Array:
+    """Returns the bfloat16 below or above each number of `x`, by 16 random bits.
+
+    Args:
+      x: float32; what is not finite stays as it is.
+      chance: uint32 of the same shape, below 2^16.
+    """
+    bits = lax.bitcast_convert_type(x, jnp.uint32) + chance
+    kept = lax.bitcast_convert_type(bits & jnp.uint32(0xFFFF0000), jnp.float32)
+    return jnp.where(jnp.isfinite(x), kept, x).astype(jnp.bfloat16)
+
+
+def chance(shape: tuple[int, ...], count: Array) -> Array:
+    """Returns 32 random bits for each place of an array in step `count`.
+
+    They are the last steps of MurmurHash3 (Appleby 2011), which mixes all bits into all others.
+    """
+    place = jnp.zeros(shape, jnp.uint32)
+    for axis, stride in enumerate(math.prod(shape[axis + 1 :]) for axis in range(len(shape))):
+        place += lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride % 2**32)
+    bits = place * jnp.uint32(0x9E3779B1) + count.astype(jnp.uint32) * jnp.uint32(0x85EBCA77)
+    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
+    bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
+    return bits ^ (bits >> 16)
