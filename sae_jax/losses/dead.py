@@ -32,7 +32,8 @@ def auxk(
 
     (Gao et al. 2024, arXiv 2406.04093, A.2; weight 1/32 there.) The term is scaled by the share of
     the k slots that dead latents can fill, and 0 while none is dead. Pre-activations are compared
-    as they are: after a ReLU a latent that is negative everywhere could never come back.
+    as the activation compares them (times the norms of decoder rows, under `rescale`), but before a
+    ReLU, after which a latent that is negative everywhere could never come back.
 
     Args:
       params: `w_dec` is read.
@@ -50,6 +51,7 @@ def auxk(
     k = min(k or d_in // 2 or 1, d_sae)
     error = lax.stop_gradient(batch.target - output.x_hat) * mask[:, None]
     rows = mask.sum()
+    compared = output.extras.get("compared")
     spread = (((error - error.sum(axis=0)[None] / rows) * mask[:, None]) ** 2).sum() / rows
 
     def missed(found: Array) -> Array:
@@ -60,7 +62,7 @@ def auxk(
     def with_dead(w_dec: Array, pre: Array | types.Pre, turned: Array | None) -> Array:
         if isinstance(pre, types.Pre) and turned is not None:
             pre = dataclasses.replace(pre, w_enc=turned[0].T)
-        return missed(_of_dead(pre, dead, k, relu, w_dec))
+        return missed(_of_dead(pre, compared, dead, k, relu, w_dec))
 
     def without(w_dec: Array, pre: Array | types.Pre, turned: Array | None) -> Array:
         del w_dec, pre, turned
@@ -68,7 +70,8 @@ def auxk(
 
     helped = dead.any() & (spread > 0)
     if blocked.of(output.pre):
-        found = blocked.decoded_where(helped, output.pre, k, dead, _act(relu), w_dec)
+        score = blocked.times(compared)
+        found = blocked.decoded_where(helped, output.pre, k, score, dead, _act(relu), w_dec)
         return jnp.where(helped, missed(found), 0.0)
     pre: Array | types.Pre = output.pre
     turned: Array | None = None
@@ -116,10 +119,17 @@ def _act(relu: bool) -> Callable[[Array], Array]:
 
 
 def _of_dead(
-    pre: Array | types.Pre, dead: Array, k: int, relu: bool, w_dec: Array
+    pre: Array | types.Pre,
+    compared: Array | None,
+    dead: Array,
+    k: int,
+    relu: bool,
+    w_dec: Array,
 ) -> Float[Array, "batch d"]:
-    """Returns `sum_j a_j d_j` over the k largest pre-activations of dead latents."""
-    score = jnp.where(dead[None], lax.stop_gradient(sparse.all_of(pre)), -jnp.inf)
+    """Returns `sum_j a_j d_j` over the k dead latents of the largest `a_j compared_j`."""
+    score = lax.stop_gradient(sparse.all_of(pre))
+    score = score if compared is None else score * lax.stop_gradient(compared)[None]
+    score = jnp.where(dead[None], score, -jnp.inf)
     act = _act(relu)
     if sparse.pays(k, len(dead)):
         indices = sharded.top_k(score, k)[1]

@@ -105,8 +105,8 @@ def lp(
 ) -> Float[Array, " batch"]:
     """Returns `sum_i |f_i|^p`; with a p that falls from 1 it comes ever nearer to a count.
 
-    (p-anneal, Karvonen et al. 2024, arXiv 2408.00113.) Where a code is below 1e-3 the slope is that
-    at 1e-3: nearer to 0 it grows without bound.
+    (p-anneal, Karvonen et al. 2024, arXiv 2408.00113.) Below 1e-3 a code costs
+    what lies on the straight line from 0 to there: nearer to 0 the slope would grow without bound.
 
     Args:
       params: not read.

@@ -95,11 +95,12 @@ def decoded_where(
     needed: Bool[Array, ""],
     pre: types.Pre,
     k: int,
+    score: Score,
     among: Bool[Array, " d_sae"],
     act: Callable[[Array], Array],
     w_dec: Float[Array, "d_sae d"],
 ) -> Float[Array, "batch d"]:
-    """Returns `sum_j act(a_j) d_j` over the k largest pre-activations a_j of some latents.
+    """Returns `sum_j act(a_j) d_j` over the k latents, of some, whose a_j score the highest.
 
     Autodiff of a `lax.cond` would have it return copies of both weights; here only what was chosen
     is kept for the backward pass.
@@ -108,6 +109,7 @@ def decoded_where(
       needed: if False nothing is computed, and there are zeros.
       pre: without its dense form.
       k: how many, fewer where there are not so many latents among them.
+      score: what is compared of pre-activations; no gradient passes.
       among: which latents.
       act: what is done to a pre-activation.
       w_dec: the decoder's rows.
@@ -123,13 +125,13 @@ def decoded_where(
         return forward(needed, among, *weights)[0]
 
     def forward(needed: Array, among: Array, *weights: Array) -> tuple[Array, tuple]:
-        def score(found: Array, latents: Array) -> Array:
-            return jnp.where(among[latents][None], found, -jnp.inf)
+        def score_among(found: Array, latents: Array) -> Array:
+            return jnp.where(among[latents][None], score(found, latents), -jnp.inf)
 
         def chosen() -> tuple[Array, Array, Array]:
             x, centre, w_enc, b_enc, _ = weights
             values, indices, _ = top_k(
-                types.Pre(None, x, centre, w_enc, b_enc, pre.blocks, pre.compute), k, score
+                types.Pre(None, x, centre, w_enc, b_enc, pre.blocks, pre.compute), k, score_among
             )
             return decoded(values, indices, among, weights), values, indices
 

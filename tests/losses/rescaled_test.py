@@ -1,5 +1,7 @@
 """Terms that compare latents do it as the activation does, also where it sees them rescaled."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from sae_jax import types
 from sae_jax.activations import jumprelu, topk
-from sae_jax.losses import budgets, jumps, reconstruction
+from sae_jax.losses import budgets, dead, jumps, reconstruction
 from sae_jax.models import base, crosscoder, sae
 from sae_jax.ops import sparse
 
@@ -79,3 +81,22 @@ def test_the_models_own_k_gives_its_own_error_and_a_budget_of_one_what_writes_mo
     written = np.maximum(pre, 0)[range(6), most][:, None] * PARAMS["w_dec"][most]
     found = budgets.hierarchical_topk(params, BATCH, output, CONTEXT, k=1)
     np.testing.assert_allclose(found, ((X - written) ** 2).sum(axis=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_dead_latents_that_help_are_those_that_would_write_most(blocks):
+    silent = np.arange(D_SAE) < 6
+    k = 2
+    context = dataclasses.replace(CONTEXT, dead=jnp.asarray(silent))
+    model = sae.Model(D_IN, D_SAE, topk.Activation(1, form="sparse"), rescale=True, blocks=blocks)
+    params = _float32(PARAMS)
+    output = base.forward(model, params, {}, BATCH.x, context)[0]
+    score = np.where(silent, PRE * NORMS, -np.inf)
+    chosen = score >= np.sort(score, axis=1)[:, [-k]]
+    plain = np.where(silent, PRE, -np.inf)
+    assert (chosen != (plain >= np.sort(plain, axis=1)[:, [-k]])).any()
+    error = X - np.asarray(output.x_hat, np.float64)
+    found = np.where(chosen, PRE, 0) @ PARAMS["w_dec"]
+    expected = ((error - found) ** 2).sum(axis=1)
+    term = dead.auxk(params, BATCH, output, context, k=k, normalise=False)
+    np.testing.assert_allclose(term, expected, rtol=1e-4)
