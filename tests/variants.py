@@ -15,6 +15,7 @@ D_IN, D_SAE = 8, 32
 MODELS = {
     "sae": ("sae", {}, 2 * 8 * 32 + 32 + 8),
     "sae_tied": ("sae", dict(tied=True), 8 * 32 + 32 + 8),
+    "sae_aligned": ("sae", dict(aligned=True, decoder_norm=0.5), 2 * 8 * 32 + 32 + 8),
     "sae_rescaled": ("sae", dict(rescale=True), 2 * 8 * 32 + 32 + 8),
     "sae_relu_output": ("sae", dict(pre_bias=False, output="relu"), 2 * 8 * 32 + 32 + 8),
     "sae_ng": (

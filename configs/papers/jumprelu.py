@@ -46,7 +46,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         config.loss.pre_activation = 3e-6
     else:
         config.loss.l0_target = dict(weight=100.0, target=_L0, **jump)
-    if arg != "tanh":
+    if arg == "tanh":
+        config.model.pre_bias = False
+    else:
         config.optim.update(constraint="unit_norm", b1=0.0)
     base.calibrate(config, _L0)
     return config

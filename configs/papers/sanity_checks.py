@@ -74,6 +74,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         del config.loss.auxk
         config.model.activation = dict(name="jumprelu", start=0.5, bandwidth=0.1)
         config.loss.l0_target = dict(weight=10.0, target=float(_ACTIVE), bandwidth=0.1)
+        config.calibration = ml_collections.ConfigDict(
+            dict(name="l0", l0=float(_ACTIVE), split="valid[:20000]")
+        )
     if arg == "frozen":
         config.optim.constraint = "frozen_rows"
     if arg == "debug":

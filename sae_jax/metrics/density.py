@@ -1,6 +1,7 @@
 """How often each latent is active: the share of dead latents, and of dense ones.
 
-Dead: active for no example of the split. Dense: active for more than a tenth of them.
+Dead: active for no example of the split. Dense: active for more than a tenth of them; frequent: for
+more than a hundredth, which SAEBench counts as well.
 """
 
 from typing import Any
@@ -11,10 +12,11 @@ import numpy as np
 
 from sae_jax import types
 
-DENSE = 0.1
+DENSE, FREQUENT = 0.1, 0.01
 MEANING = {
     "dead": "share of latents that are active for no example",
     "dense": "share of latents that are active for over a tenth of the examples",
+    "frequent": "share of latents that are active for over a hundredth of the examples",
 }
 
 
@@ -33,6 +35,7 @@ def density(totals: dict[str, Any]) -> np.ndarray:
 
 
 def finish(totals: dict[str, Any]) -> dict[str, float]:
-    """Returns `dead` and `dense`, shares of the latents."""
+    """Returns `dead`, `dense` and `frequent`, shares of the latents."""
     share = density(totals)
-    return {"dead": float((share == 0).mean()), "dense": float((share > DENSE).mean())}
+    chosen = {"dead": share == 0, "dense": share > DENSE, "frequent": share > FREQUENT}
+    return {name: float(which.mean()) for name, which in chosen.items()}

@@ -17,6 +17,8 @@ from sae_jax.ops import dictionaries
 MEANING = {
     "c_dec": "mean |cosine| of two decoder rows",
     "composition": "mean largest cosine of a decoder row with another",
+    "coherence": "largest |cosine| of two decoder rows",
+    "effective_rank": "of decoder directions: exp of the entropy of their singular values",
     "asymmetry": "1 - cosine of encoder and decoder direction, mean over latents",
     "mcc": "mean |cosine| of latents and features, matched one to one",
     "mmcs": "mean, over features, of the largest cosine with a latent",
@@ -42,6 +44,8 @@ def prepare(params: dict[str, Any], data: Any) -> dict[str, Any]:
     found = {
         "c_dec": dictionaries.c_dec(w_dec),
         "composition": dictionaries.composition_rate(w_dec),
+        "coherence": dictionaries.coherence(w_dec),
+        "effective_rank": dictionaries.effective_rank(w_dec),
     }
     if "w_enc" in params and params["w_enc"].shape == w_dec.T.shape:
         found["asymmetry"] = float(dictionaries.asymmetry(params["w_enc"], w_dec).mean())

@@ -197,6 +197,16 @@ def transposed(key: jax.Array, w_dec: jax.Array) -> jax.Array:
     return jnp.array(w_dec.T, copy=True)
 
 
+def aligned(w_enc: jax.Array, w_dec: jax.Array) -> jax.Array:
+    """Returns `w_enc` `[d_in, d_sae]`, each column moved along its decoder row to `<e_i, d_i> = 1`.
+
+    e_i + (1 - <e_i, d_i>) d_i / ||d_i||^2: what a latent writes, it reads back as it was (arXiv
+    2605.18629).
+    """
+    missing = 1 - (w_enc * w_dec.T).sum(axis=0)
+    return w_enc + w_dec.T * (missing / geometry.norms(w_dec)[:, 0] ** 2)[None]
+
+
 def matched(
     activation: nn.Module,
     key: jax.Array,

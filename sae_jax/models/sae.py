@@ -25,7 +25,7 @@ from sae_jax.activations import jumprelu, sigmoid
 from sae_jax.models import layers
 from sae_jax.ops import geometry, linear
 
-LATENT_AXES = {"w_enc": 1, "b_enc": 0, "w_dec": 0, "threshold": 0}
+LATENT_AXES = {"w_enc": 1, "w_free": 1, "b_enc": 0, "w_dec": 0, "threshold": 0}
 
 
 class SparseAutoencoder(nn.Module):
@@ -36,6 +36,8 @@ class SparseAutoencoder(nn.Module):
       d_sae: number of latents.
       activation: pre-activations to codes, a module of `sae_jax.activations`.
       tied: whether `w_enc` is the transpose of `w_dec` for good. Untied, it starts as a copy of it.
+      aligned: whether encoder columns are those of a parameter `w_free`, moved along their decoder
+        rows until `<e_i, d_i>` is 1 (aligned training, arXiv 2605.18629); there is no `w_enc` then.
       pre_bias: whether the encoder sees `x - b_dec` instead of `x`.
       encoder_bias: whether there is a `b_enc`, or 0 in its place.
       output: what the decoder ends in.
@@ -60,6 +62,7 @@ class SparseAutoencoder(nn.Module):
     d_sae: int
     activation: nn.Module
     tied: bool = False
+    aligned: bool = False
     pre_bias: bool = True
     encoder_bias: bool = True
     output: Literal["identity", "relu", "sigmoid"] = "identity"
@@ -81,6 +84,8 @@ class SparseAutoencoder(nn.Module):
         layers.check_choice("bias", self.bias, get_args(layers.Centre))
         if self.match_norm and (self.tied or self.weights == "uniform"):
             raise ValueError("match_norm: it needs an encoder that starts as a copy of the decoder")
+        if self.aligned and (self.tied or self.match_norm):
+            raise ValueError("aligned: it fixes the encoder's scale; leave out tied and match_norm")
         if self.match_norm and self.output != "identity":
             raise ValueError(f'match_norm: it needs output="identity", not "{self.output}"')
         if self.match_norm and isinstance(self.activation, (jumprelu.JumpReLU, sigmoid.Sigmoid)):
@@ -98,7 +103,10 @@ class SparseAutoencoder(nn.Module):
         centre = b_dec if self.pre_bias else jnp.zeros_like(b_dec)
         w_enc = w_dec.T
         if not self.tied:
-            w_enc = self.param("w_enc", self._encoder, x, centre, b_dec, w_dec, context)
+            name = "w_free" if self.aligned else "w_enc"
+            w_enc = self.param(name, self._encoder, x, centre, b_dec, w_dec, context)
+        if self.aligned:
+            w_enc = layers.aligned(w_enc, w_dec)
         norms = geometry.norms(w_dec)[:, 0] if self.rescale else None
         compute = self.compute if context.train else "float32"
         codes, known = layers.encode(

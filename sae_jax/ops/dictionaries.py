@@ -128,6 +128,18 @@ def coherence(rows: np.ndarray) -> float:
     return float(max(np.nanmax(np.abs(part)) for part in _with_others(rows)))
 
 
+def effective_rank(rows: np.ndarray) -> float:
+    """Returns `exp(-sum_i p_i log p_i)` of directions, p their singular values by their sum.
+
+    From 1, all rows parallel, to d, all directions of space as important (Roy & Vetterli 2007).
+    """
+    directions = unit(rows)
+    squares = np.linalg.eigvalsh(directions.T @ directions)
+    sizes = np.sqrt(np.maximum(squares, 0))
+    shares = sizes / sizes.sum() if sizes.any() else np.ones(1)
+    return float(np.exp(-np.sum(shares * np.log(np.where(shares > 0, shares, 1)))))
+
+
 def asymmetry(w_enc: np.ndarray, w_dec: np.ndarray) -> np.ndarray:
     """Returns `1 - cosine` of each latent's encoder and decoder direction, `[d_sae]`.
 

@@ -75,22 +75,30 @@ class MeanNorm:
         mean = _mean(batches)
         if not self.centre:
             mean = np.zeros_like(mean)
-        total, n = 0.0, 0
-        for x in batches():
-            total += np.linalg.norm(x.astype(np.float64) - mean, axis=-1).sum()
-            n += len(x)
-        if total == 0:
-            raise errors.DataError(
-                "normaliser mean_norm: every example is zero, so there is no scale; set "
-                'config.normaliser.name="none"'
-            )
-        scale = np.sqrt(len(mean)) / (total / n)
+        norm = _mean_of("mean_norm", batches, lambda x: np.linalg.norm(x - mean, axis=-1))
+        scale = np.sqrt(len(mean)) / norm
         return {"mean": mean.astype(np.float32), "scale": np.asarray(scale, np.float32)}
 
     def scale(self, fitted: Fitted, x: jax.Array) -> scales.Elementwise:
         """Returns the scale that was fitted."""
         del x
         return scales.Elementwise(fitted["mean"][None], fitted["scale"][None, None])
+
+
+class MeanSquareNorm:
+    """Makes the mean squared norm of an example 1.
+
+    So JumpReLU's bandwidth of 0.001 is meant (Rajamanoharan et al. 2024, arXiv 2407.14435).
+    """
+
+    def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> dict[str, np.ndarray]:
+        """Returns the scale, `[]`."""
+        square = _mean_of("mean_square_norm", batches, lambda x: (x**2).sum(axis=-1))
+        return {"scale": np.asarray(1 / np.sqrt(square), np.float32)}
+
+    def scale(self, fitted: Fitted, x: jax.Array) -> scales.Elementwise:
+        """Returns the scale that was fitted."""
+        return scales.Elementwise(jnp.zeros((1, 1), x.dtype), fitted["scale"][None, None])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,9 +174,32 @@ BY_NAME = {
     "none": Unchanged,
     "mean": Mean,
     "mean_norm": MeanNorm,
+    "mean_square_norm": MeanSquareNorm,
     "example": Example,
     "whiten": Whiten,
 }
+
+
+def _mean_of(
+    name: str,
+    batches: Callable[[], Iterable[np.ndarray]],
+    size: Callable[[np.ndarray], np.ndarray],
+) -> float:
+    """Returns the mean over all examples of a size of each, in float64.
+
+    Raises:
+      DataError: it is 0.
+    """
+    total, n = 0.0, 0
+    for x in batches():
+        total += float(size(x.astype(np.float64)).sum())
+        n += len(x)
+    if total == 0:
+        raise errors.DataError(
+            f"normaliser {name}: every example is zero, so there is no scale; set "
+            'config.normaliser.name="none"'
+        )
+    return total / n
 
 
 def _mean(batches: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:

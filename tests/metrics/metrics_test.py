@@ -103,14 +103,14 @@ def test_l0_counts_what_is_not_zero():
 
 def test_density_finds_dead_and_dense_latents():
     found = _measure(density, np.zeros((4, 2)), np.zeros((4, 2)), CODES)
-    assert found == {"dead": 1 / 4, "dense": 3 / 4}
+    assert found == {"dead": 1 / 4, "dense": 3 / 4, "frequent": 3 / 4}
     totals = {"n": np.float64(4), "active": np.asarray([4.0, 0.0, 1.0, 1.0])}
     np.testing.assert_array_equal(density.density(totals), [1.0, 0.0, 0.25, 0.25])
 
 
 def test_dense_is_more_than_a_tenth():
     totals = {"n": np.float64(100), "active": np.asarray([9.0, 10.0, 11.0, 0.0])}
-    assert density.finish(totals) == {"dead": 0.25, "dense": 0.25}
+    assert density.finish(totals) == {"dead": 0.25, "dense": 0.25, "frequent": 0.5}
 
 
 def test_padding_counts_nowhere():

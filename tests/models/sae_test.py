@@ -310,3 +310,19 @@ def test_reconstructions_may_start_as_far_from_the_bias_as_examples(activation, 
 def test_a_norm_that_cannot_be_matched_is_refused(fields, said):
     with pytest.raises(ValueError, match=said):
         sae.Model(**{"activation": relu.Activation(), **fields}, d_in=8, d_sae=32, match_norm=True)
+
+
+def test_aligned_latents_read_back_what_they_write():
+    model = sae.Model(4, 9, relu.Activation(), aligned=True, decoder_norm=0.3)
+    x = jnp.asarray(np.random.default_rng(3).standard_normal((6, 4)), jnp.float32)
+    params, _ = base.init(model, jax.random.key(0), x)
+    assert set(params) == {"w_free", "w_dec", "b_enc", "b_dec"}
+    params = {name: value + 0.5 for name, value in params.items()} | {"b_enc": jnp.zeros(9)}
+    rows = params["b_dec"][None] + params["w_dec"]  # One unit of each latent.
+    pre = base.forward(model, params, {}, rows, _context())[0].pre
+    np.testing.assert_allclose(jnp.diagonal(pre), 1.0, rtol=1e-5)
+    # Along decoder rows the free weights have no effect, and no gradient.
+    slope = jax.grad(lambda p: base.forward(model, p, {}, x, _context())[0].x_hat.var())(params)
+    np.testing.assert_allclose((slope["w_free"] * params["w_dec"].T).sum(axis=0), 0, atol=1e-6)
+    with pytest.raises(ValueError, match="aligned"):
+        sae.Model(4, 9, relu.Activation(), aligned=True, tied=True)

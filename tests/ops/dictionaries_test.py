@@ -87,6 +87,16 @@ def test_measures_of_one_dictionary(monkeypatch):
     assert dictionaries.c_dec(np.eye(5)) == 0
 
 
+def test_effective_rank_counts_the_directions_that_matter():
+    assert dictionaries.effective_rank(np.eye(5) * np.arange(1, 6)) == pytest.approx(5)
+    assert dictionaries.effective_rank(np.ones((4, 3))) == pytest.approx(1)
+    sizes = np.linalg.svd(TRUE / np.linalg.norm(TRUE, axis=1, keepdims=True), compute_uv=False)
+    shares = sizes / sizes.sum()
+    expected = np.exp(-(shares * np.log(shares)).sum())
+    assert dictionaries.effective_rank(TRUE) == pytest.approx(expected)
+    assert dictionaries.effective_rank(np.zeros((3, 2))) == 1
+
+
 def test_asymmetry():
     w_dec = np.asarray([[1.0, 0], [0, 2], [1, 1]])
     w_enc = np.asarray([[3.0, 1, -1], [0, 0, -1]])

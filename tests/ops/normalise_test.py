@@ -17,6 +17,7 @@ KINDS = {
     "mean": normalise.Mean(),
     "mean_norm": normalise.MeanNorm(),
     "mean_norm_centred": normalise.MeanNorm(centre=True),
+    "mean_square_norm": normalise.MeanSquareNorm(),
     "example": normalise.Example(),
     "whiten": normalise.Whiten(),
 }
@@ -52,6 +53,8 @@ def _expected(name):
         return x * np.sqrt(8) / np.sqrt((x**2).sum(axis=1)).mean()
     if name == "mean_norm_centred":
         return (x - mean) * np.sqrt(8) / np.sqrt(((x - mean) ** 2).sum(axis=1)).mean()
+    if name == "mean_square_norm":
+        return x / np.sqrt((x**2).sum(axis=1).mean())
     if name == "whiten":
         values, vectors = np.linalg.eigh(np.cov(x.T, bias=True))
         return (x - mean) @ (vectors / np.sqrt(values + 1e-3 * values.mean())) @ vectors.T
@@ -120,9 +123,10 @@ def test_whiten_refuses_data_that_lie_in_a_plane():
         normalise.Whiten(epsilon=0.0).fit(lambda: [x])
 
 
-def test_mean_norm_refuses_data_without_a_scale():
-    with pytest.raises(errors.DataError, match="every example is zero"):
-        normalise.MeanNorm().fit(lambda: [np.zeros((4, 8), np.float32)])
+@pytest.mark.parametrize("name", ["mean_norm", "mean_square_norm"])
+def test_data_without_a_scale_are_refused(name):
+    with pytest.raises(errors.DataError, match=f"{name}: every example is zero"):
+        KINDS[name].fit(lambda: [np.zeros((4, 8), np.float32)])
 
 
 def _linear(kind, factor):
