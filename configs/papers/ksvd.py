@@ -11,7 +11,7 @@ steps are 3,333 epochs.
 
 Aimed at: 45 to 48 of 50, what K-SVD recovers in a figure of the paper; of three worlds it finds 50,
 46 and 46 here, matching pursuit (Costa et al. 2025, arXiv 2506.03093) 46, 45 and 45. AbsTopK misses
-it: 27, 29 and 25, and with k = 2, where fewer wrong atoms blur the right ones, 37, 30 and 31.
+it: 28 ± 2, and with k = 2, where fewer wrong atoms blur the right ones, 34 ± 4.
 `experiments/tables/ksvd.py` has all; a run takes 10 seconds.
 """
 

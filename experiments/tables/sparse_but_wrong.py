@@ -1,7 +1,7 @@
 """What too few or too many latents do to a dictionary: fifty features, of which eleven fire.
 
 Trained on 15 million examples of the world `sparse_but_wrong`; 100,000 others are measured, with
-the threshold that training found. The true dictionary knows features and codes, and keeps the k
+the threshold that calibration found. The true dictionary knows features and codes, and keeps the k
 largest for each example on average. MCC is the mean |cosine| of latents and features
 matched one to one, c_dec that of two decoder rows: no one who looks for the right k knows the
 first, everyone can compute the second. Of the true features and of PCA 20,000 examples are
