@@ -21,6 +21,7 @@ class Batch:
       mask: `[batch]`, 1 for an example and 0 for padding; None says that every row is an example.
       label: `[batch]` int32, a class that no model sees; probes and figures use it. Or None.
       truth: `[batch, n_features]`, the codes that made x, where that is known; no model sees it.
+      spread: `[]`, what `spread` returns, of the batch that these rows are a part of; or None.
     """
 
     x: jax.Array
@@ -28,6 +29,7 @@ class Batch:
     mask: jax.Array | None = None
     label: jax.Array | None = None
     truth: jax.Array | None = None
+    spread: jax.Array | None = None
 
     @property
     def target(self) -> jax.Array:
@@ -167,3 +169,12 @@ class Bound:
 def mask(batch: Batch) -> jax.Array:
     """Returns float32 `[batch]`: 1 for an example, 0 for padding."""
     return jnp.ones(batch.size, jnp.float32) if batch.mask is None else batch.mask
+
+
+def spread(batch: Batch) -> jax.Array:
+    """Returns the mean over examples of `||target - mean target||^2`, `[]`, summed over d."""
+    if batch.spread is not None:
+        return batch.spread
+    rows = mask(batch)[:, None]
+    mean = (batch.target * rows).sum(axis=0)[None] / rows.sum()
+    return (((batch.target - mean) * rows) ** 2).sum() / rows.sum()

@@ -1,8 +1,10 @@
 """The gradient of a batch, in one pass or in several that need less memory.
 
 With P parts the gradient is the mean of theirs, each by its share of the examples: that of the
-whole batch, up to rounding, for every term that is a mean over examples. What is chosen or divided
-by over a batch (BatchTopK, the variance in `auxk`) is chosen or divided by over a part.
+whole batch, up to rounding, for every term that is a mean over examples, and for `mse_normalised`,
+which is given the variance of the whole batch. What else is chosen or divided by over a batch
+(BatchTopK, the variance of the error in `auxk`, a mean L0) is chosen or divided by over a part.
+What a model carries on moves once a step, to the mean of where the parts would move it.
 """
 
 from collections.abc import Callable
@@ -53,7 +55,7 @@ def gradient(
     Args:
       loss: `(params, stats, batch, context) -> (loss, (output, stats, terms))`.
       params: what to differentiate by.
-      stats: each part is given those that the part before it left.
+      stats: what the model carries on; the same for each part.
       batch: in the model's scale; its size is a multiple of `parts`.
       context: each part has a key of its own.
       parts: in how many passes.
@@ -61,21 +63,24 @@ def gradient(
     if parts == 1:
         return _whole(loss, params, stats, batch, context)
     rows = types.mask(batch).sum()
-    cut = jax.tree.map(lambda array: _cut(array, parts), batch)
+    spread = types.spread(batch)
+    cut = jax.tree.map(lambda array: _cut(array, parts), dataclasses.replace(batch, spread=None))
     keys = jax.random.split(context.key, parts)
 
     def add(carry: tuple[PyTree, PyTree], part: tuple[types.Batch, Array]) -> Any:
-        total, stats = carry
         batch, key = part
         share = types.mask(batch).sum() / rows
         own = dataclasses.replace(context, key=key)
-        grads, stats, found = _whole(loss, params, stats, batch, own)
-        total = jax.tree.map(lambda total, grad: total + share * grad, total, grads)
-        return (total, stats), (share, found)
+        batch = dataclasses.replace(batch, spread=spread)
+        grads, after, found = _whole(loss, params, stats, batch, own)
+        moves = jax.tree.map(jnp.subtract, after, stats)  # What stays as it is stays so exactly.
+        total = jax.tree.map(lambda total, part: total + share * part, carry, (grads, moves))
+        return total, (share, found)
 
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    (grads, stats), (shares, found) = jax.lax.scan(add, (zeros, stats), (cut, keys))
-    return grads, stats, _joined(shares, found)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), (params, stats))
+    (grads, moves), (shares, found) = jax.lax.scan(add, zeros, (cut, keys))
+    grads = jax.tree.map(lambda grad, param: grad.astype(param.dtype), grads, params)
+    return grads, jax.tree.map(jnp.add, stats, moves), _joined(shares, found)
 
 
 def _whole(
