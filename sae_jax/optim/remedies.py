@@ -27,8 +27,9 @@ def resample(*, every: int, until: int, scale: float = 0.2) -> Remedy:
       d_i = u m_dec,  e_i = scale u m_enc,  b_enc_i = 0,   u = (x_n - b_dec) / ||x_n - b_dec||
 
     (Bricken et al. 2023, "Towards Monosemanticity": scale 0.2, four times in a run.) m_dec and
-    m_enc are the mean norms of living rows and columns. The optimiser forgets all that it knows of
-    these latents, all moments of all three parameters, and they count as active now. Examples are
+    m_enc are the mean norms of living rows and columns; a learned threshold becomes the mean of the
+    living ones. The optimiser forgets all that it knows of these latents, all moments of all their
+    parameters, and they count as active now. Examples are
     those of the step's batch; with more dead latents than examples, examples are used again.
 
     Args:
@@ -97,7 +98,13 @@ def _renewed(params: Params, dead: Array, unit: Array, scale: float) -> Params:
         "w_enc": jnp.where(dead[None], columns.T, params["w_enc"]),
         "b_enc": jnp.where(dead, 0.0, params["b_enc"]),
     }
-    return {**params, **{name: value.astype(params[name].dtype) for name, value in new.items()}}
+    made: Params = {name: value.astype(params[name].dtype) for name, value in new.items()}
+    for name, group in params.items():
+        if isinstance(group, Mapping) and "threshold" in group:
+            old = group["threshold"]
+            mean = (old * ~dead).sum() / jnp.maximum((~dead).sum(), 1)
+            made[name] = {**group, "threshold": jnp.where(dead, mean, old)}
+    return {**params, **made}
 
 
 def _mean_norm(rows: Array, dead: Array) -> Float[Array, ""]:
@@ -112,11 +119,13 @@ def _forgotten(params: Params, opt_state: Any, dead: Array) -> Any:
 
     Whatever lies under the name of a parameter, in its shape, is a moment of it.
     """
-    which = {"w_dec": dead[:, None], "w_enc": dead[None], "b_enc": dead}
+    which = {"w_dec": dead[:, None], "w_enc": dead[None], "b_enc": dead, "threshold": dead}
+    shapes = {name: params[name].shape for name in which if name in params}
+    shapes["threshold"] = dead.shape
 
     def forget(path: tuple[Any, ...], moment: Any) -> Any:
         name = getattr(path[-1], "key", None) if path else None
-        if name not in which or moment.shape != params[name].shape:
+        if name not in which or moment.shape != shapes[name]:
             return moment
         return jnp.where(which[name], jnp.zeros_like(moment), moment)
 

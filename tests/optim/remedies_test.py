@@ -151,3 +151,21 @@ def test_moments_in_few_bits_are_forgotten_too(kind):
             np.testing.assert_array_equal(np.compress(DEAD, right[name], axis=axis), 0)
             living = (np.compress(~DEAD, tree[name], axis=axis) for tree in (left, right))
             np.testing.assert_array_equal(*living)
+
+
+def test_learned_thresholds_become_the_mean_of_the_living_and_their_moments_are_forgotten():
+    theta = jnp.asarray([1.0, 50.0, 2.0, 60.0, 3.0, 70.0])
+    params = {**_params(), "activation": {"threshold": theta}}
+    optimizer = _optimizer("adam")
+    context = types.Context(jnp.asarray(9), jax.random.key(0), jnp.asarray(DEAD), train=True)
+    x = jnp.asarray(np.random.RandomState(1).randn(ROWS, D_IN), jnp.float32)
+    given = (params, _moved(optimizer, params), jnp.asarray(100 * DEAD, jnp.int32))
+    remedy = remedies.resample(every=10, until=100)
+    new, opt_state, _ = remedy(*given, types.Batch(x=x), jnp.ones(ROWS), context)
+    found = new["activation"]["threshold"]
+    np.testing.assert_allclose(found, [1, 2, 2, 2, 3, 2], rtol=1e-6)
+    paths = jax.tree_util.tree_leaves_with_path(opt_state)
+    moments = [leaf for path, leaf in paths if getattr(path[-1], "key", "") == "threshold"]
+    assert len(moments) == 2
+    for moment in moments:
+        np.testing.assert_array_equal(moment == 0, DEAD)
