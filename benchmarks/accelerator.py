@@ -2,7 +2,8 @@ r"""All measurements of one accelerator: `python -m benchmarks.accelerator`.
 
 Steps of many sizes in bfloat16: examples a second, peak memory of the device, and the share of the
 step that the product of a batch with the encoder takes alone, measured beside it, which is what the
-step cannot be faster than. Each size has a process of its own.
+step cannot be faster than; and the same step by the kernels of `sae_jax/ops/kernels.py`. Each size
+has a process of its own.
 
 Results are written after each size, to benchmarks/results/accelerator-<device>.json or --record.
 Run again, the command goes on with sizes that are not there yet; --budget ends it in time.
@@ -85,7 +86,7 @@ def _measured(job: protocol.Job) -> dict[str, Any]:
         seconds, peak = _step(job)
         encoder, _ = _step(dataclasses.replace(job, what="encoder"))
     except RuntimeError as error:
-        return {"failed": str(error).splitlines()[-1][:200]}
+        return {"failed": _last_line(error)}
     flop = 2.0 * job.batch * job.d_in * job.d_sae
     found = {
         "seconds": seconds,
@@ -95,7 +96,23 @@ def _measured(job: protocol.Job) -> dict[str, Any]:
         "encoder_share": encoder / seconds,
         "encoder_tflops": flop / encoder / 1e12,
     }
-    return {name: float(f"{value:.4g}") for name, value in found.items()}
+    short = {name: float(f"{value:.4g}") for name, value in found.items()}
+    return short | _by_kernels(job, seconds)
+
+
+def _by_kernels(job: protocol.Job, seconds: float) -> dict[str, Any]:
+    """Returns how many times as long a step takes without the kernels, or why that is not known."""
+    os.environ["SAE_JAX_KERNELS"] = "pallas"  # The processes inherit it.
+    try:
+        return {"times_with_kernels": float(f"{seconds / _step(job)[0]:.4g}")}
+    except RuntimeError as error:
+        return {"kernels_failed": _last_line(error)}
+    finally:
+        del os.environ["SAE_JAX_KERNELS"]
+
+
+def _last_line(error: RuntimeError) -> str:
+    return str(error).splitlines()[-1][:200]
 
 
 def _step(job: protocol.Job) -> tuple[float, int]:
@@ -111,10 +128,12 @@ def _step(job: protocol.Job) -> tuple[float, int]:
 def _words(found: dict[str, Any]) -> str:
     if "failed" in found:
         return f"failed: {found['failed']}"
+    with_kernels = found.get("times_with_kernels", found.get("kernels_failed"))
     return (
         f"{found['seconds'] * 1e3:,.2f} ms, {found['examples_per_second']:,.0f} examples/s, "
         f"{found['peak_bytes'] / 1e9:.2f} GB, the encoder's product takes "
-        f"{found['encoder_share']:.0%} of it, at {found['encoder_tflops']:.3g} TFLOP/s"
+        f"{found['encoder_share']:.0%} of it, at {found['encoder_tflops']:.3g} TFLOP/s; "
+        f"with kernels {with_kernels} times as fast"
     )
 
 

@@ -13,6 +13,8 @@ summed over those that share a dictionary; the gradient of weights stays where t
 """
 
 import dataclasses
+import os
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -169,7 +171,13 @@ def decode_and_pass(
 
 def _decoded(values: Array, indices: Array, w_dec: Array) -> Array:
     """Returns what `decode` does, of the latents of one device."""
+    if kernels := _kernels(w_dec.shape[1]):
+        forms = dict(cuda=kernels.decode, default=_decoded_by_slot)
+        return lax.platform_dependent(values, indices, w_dec, **forms)
+    return _decoded_by_slot(values, indices, w_dec)
 
+
+def _decoded_by_slot(values: Array, indices: Array, w_dec: Array) -> Array:
     values, indices = values.T, indices.T
 
     def add(slot: Array, total: Array) -> Array:
@@ -397,6 +405,18 @@ def _all_scattered(values: Array, indices: Array, x: Array, start: Array) -> Arr
 
 def products(g: Array, values: Array, indices: Array, rows: Array) -> Array:
     """Returns `g[b] . rows[indices[b, j]]`, `[batch, k]`, for the slots that are in use."""
+    if kernels := _kernels(rows.shape[1]):
+
+        def by_kernel(g: Array, values: Array, indices: Array, rows: Array) -> Array:
+            used = jnp.arange(values.shape[1]) < _used(values.T)
+            return kernels.products(g, indices, rows) * used[None]
+
+        forms = dict(cuda=by_kernel, default=_products_by_slot)
+        return lax.platform_dependent(g, values, indices, rows, **forms)
+    return _products_by_slot(g, values, indices, rows)
+
+
+def _products_by_slot(g: Array, values: Array, indices: Array, rows: Array) -> Array:
     indices = indices.T
 
     def add(slot: Array, found: Array) -> Array:
@@ -413,9 +433,19 @@ def _used(values: Array) -> Array:
 
 def scatter(values: Array, indices: Array, x: Array, start: Array) -> Array:
     """Returns `start` `[count, d]` plus, in row i, `values[b, j] x[b]` where `indices` has i."""
-    return lax.platform_dependent(
-        values, indices, x, start, cpu=_scatter_by_latent, default=_scatter_by_slot
-    )
+    forms = dict(cpu=_scatter_by_latent, default=_scatter_by_slot)
+    if kernels := _kernels(start.shape[1]):
+        forms["cuda"] = kernels.scatter
+    return lax.platform_dependent(values, indices, x, start, **forms)
+
+
+def _kernels(columns: int) -> ModuleType | None:
+    """Returns the kernels for GPUs, where they are asked for and matrices fit."""
+    if os.environ.get("SAE_JAX_KERNELS") != "pallas":
+        return None
+    from sae_jax.ops import kernels  # Pallas alone takes a tenth of a second to import.
+
+    return kernels if kernels.fit(columns) else None
 
 
 def _scatter_by_slot(values: Array, indices: Array, x: Array, start: Array) -> Array:

@@ -1,0 +1,139 @@
+"""Sparse codes on NVIDIA GPUs, where XLA walks k times over a batch: one pass of a kernel each.
+
+  decode    sum_j values[b, j] rows[indices[b, j]]: a row of the batch stays in registers
+  products  g[b] . rows[indices[b, j]]
+  scatter   start, plus values[b, j] x[b] in row indices[b, j]: entries are sorted by latent, and
+            each latent adds its own in their order, so that a step is the same bits at any time
+
+They are written in Pallas for Triton. `sae_jax/ops/sparse.py` says which sums they are, has the
+forms without them, and takes these on GPUs where `$SAE_JAX_KERNELS` is "pallas".
+"""
+
+import jax
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+_LEAST, _MOST = 64, 512  # Columns that one program of a kernel holds, a power of two.
+
+
+def fit(columns: int) -> bool:
+    """Returns whether matrices of so many columns can be cut into blocks that are worth it."""
+    return _block(columns) >= _LEAST
+
+
+def decode(
+    values: Float[Array, "batch k"],
+    indices: Int[Array, "batch k"],
+    rows: Float[Array, "latents d"],
+    interpret: bool = False,
+) -> Float[Array, "batch d"]:
+    """Returns `sum_j values[:, j] rows[indices[:, j]]`; with `interpret` on any device."""
+    (batch, k), (latents, d) = values.shape, rows.shape
+    block = _block(d)
+
+    def kernel(values, indices, rows, out):
+        def add(slot: Array, total: Array) -> Array:
+            return total + values[slot] * rows[indices[slot], :].astype(jnp.float32)
+
+        out[...] = lax.fori_loop(0, k, add, jnp.zeros(block, jnp.float32))
+
+    slots = pl.BlockSpec((None, k), lambda row, column: (row, 0))
+    return pl.pallas_call(
+        kernel,
+        jax.ShapeDtypeStruct((batch, d), jnp.float32),
+        grid=(batch, d // block),
+        in_specs=[slots, slots, pl.BlockSpec((latents, block), lambda row, column: (0, column))],
+        out_specs=pl.BlockSpec((None, block), lambda row, column: (row, column)),
+        **_how(interpret),
+    )(values, indices, rows)
+
+
+def products(
+    g: Float[Array, "batch d"],
+    indices: Int[Array, "batch k"],
+    rows: Float[Array, "latents d"],
+    interpret: bool = False,
+) -> Float[Array, "batch k"]:
+    """Returns `g[b] . rows[indices[b, j]]`, float32."""
+    (batch, k), (latents, d) = indices.shape, rows.shape
+    block = _block(d)
+
+    def kernel(g, indices, rows, out):
+        latent = indices[pl.program_id(1)]
+
+        def add(part: Array, total: Array) -> Array:
+            columns = pl.ds(part * block, block)
+            return total + g[columns] * rows[latent, columns].astype(jnp.float32)
+
+        total = lax.fori_loop(0, d // block, add, jnp.zeros(block, jnp.float32))
+        out[pl.program_id(1)] = total.sum()
+
+    slots = pl.BlockSpec((None, k), lambda row, slot: (row, 0))
+    return pl.pallas_call(
+        kernel,
+        jax.ShapeDtypeStruct((batch, k), jnp.float32),
+        grid=(batch, k),
+        in_specs=[
+            pl.BlockSpec((None, d), lambda row, slot: (row, 0)),
+            slots,
+            pl.BlockSpec((latents, d), lambda row, slot: (0, 0)),
+        ],
+        out_specs=slots,
+        **_how(interpret),
+    )(g, indices, rows)
+
+
+def scatter(
+    values: Float[Array, "batch k"],
+    indices: Int[Array, "batch k"],
+    x: Float[Array, "batch d"],
+    start: Float[Array, "latents d"],
+    interpret: bool = False,
+) -> Float[Array, "latents d"]:
+    """Returns `start` plus, in row i, `values[b, j] x[b]` where `indices` has i."""
+    (batch, k), (latents, d) = values.shape, start.shape
+    block = _block(d)
+    # Zeros count as of one latent more, and so come last.
+    latent = jnp.where(values != 0, indices, latents).reshape(-1)
+    entries = lax.iota(jnp.int32, batch * k)
+    latent, entries = lax.sort((latent, entries), num_keys=1, is_stable=True)
+    ends = jnp.searchsorted(latent, jnp.arange(latents + 1, dtype=latent.dtype))
+
+    def kernel(ends, entries, values, x, start, out):
+        latent = pl.program_id(0)
+
+        def add(place: Array, total: Array) -> Array:
+            entry = entries[place]
+            return total + values[entry] * x[entry // k, :]
+
+        out[...] = lax.fori_loop(ends[latent], ends[latent + 1], add, start[...])
+
+    whole = (ends, entries, values.reshape(-1))
+    row = pl.BlockSpec((None, block), lambda latent, column: (latent, column))
+    return pl.pallas_call(
+        kernel,
+        jax.ShapeDtypeStruct(start.shape, start.dtype),
+        grid=(latents, d // block),
+        in_specs=[
+            *(pl.BlockSpec(array.shape, lambda latent, column: (0,)) for array in whole),
+            pl.BlockSpec((batch, block), lambda latent, column: (0, column)),
+            row,
+        ],
+        out_specs=row,
+        input_output_aliases={4: 0},
+        **_how(interpret),
+    )(*whole, x, start)
+
+
+def _block(columns: int) -> int:
+    """Returns how many columns a program holds: a power of two that divides them."""
+    return min(columns & -columns, _MOST)
+
+
+def _how(interpret: bool) -> dict:
+    if interpret:
+        return {"interpret": True}
+    return {"compiler_params": triton.CompilerParams(num_warps=4)}
