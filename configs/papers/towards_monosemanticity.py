@@ -11,8 +11,8 @@ model; here it is the world `sparse_but_wrong`, of which the features are known.
 `elastic_net` adds the squares of codes to the L1 term (Zou & Hastie 2005); `ghost` brings silent
 latents back by ghost gradients (Jermyn & Templeton 2024) and not by resampling.
 
-Measured (seed 0, L0 11.0): MCC 0.936, FVU 0.092; elastic net 0.928 and 0.105. No latent dies in this
-world, so that ghost gradients change nothing.
+Measured (seed 0, L0 11.0): MCC 0.936, FVU 0.092; elastic net 0.928 and 0.105. No latent dies in
+this world, so that ghost gradients change nothing.
 """
 
 import ml_collections
