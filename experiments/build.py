@@ -425,6 +425,8 @@ def _call(where: str, make: Callable[..., Any], kwargs: Group, taken: tuple[str,
     _refuse_missing(where, kwargs, needed)
     try:
         return make(**kwargs)
+    except errors.UserError:
+        raise
     except (TypeError, ValueError) as error:
         raise errors.UserError(f"config.{where}: {error}") from error
 

@@ -18,6 +18,7 @@ import os
 from pathlib import Path
 import platform
 import shlex
+import shutil
 import sys
 from typing import Any
 
@@ -138,13 +139,15 @@ def claimed(workdir: Path) -> Iterator[None]:
 
 
 def take_back(workdir: Path) -> None:
-    """Removes what `prepare` made, if nothing was trained: a mended command then starts afresh."""
-    if (workdir / "metrics.jsonl").exists():
+    """Removes a new run's files, if it wrote no row: a mended command then starts afresh."""
+    rows = workdir / "metrics.jsonl"
+    if rows.exists() and rows.stat().st_size:
         return
-    with contextlib.suppress(OSError):  # It cannot be written, or holds a log.
+    with contextlib.suppress(OSError):  # It cannot be written, or holds a checkpoint or a log.
         if (workdir / "checkpoints").exists():
             (workdir / "checkpoints").rmdir()
-        for name in ("config.json", "environment.json", "data.json", ".lock"):
+        shutil.rmtree(workdir / "tensorboard", ignore_errors=True)
+        for name in (rows.name, "config.json", "environment.json", "data.json", ".lock"):
             (workdir / name).unlink(missing_ok=True)
         workdir.rmdir()
 

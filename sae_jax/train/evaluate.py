@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 
-from sae_jax import mesh as meshes, types
+from sae_jax import errors, mesh as meshes, types
 from sae_jax.data import base
 from sae_jax.models import base as models
 from sae_jax.ops import corrupt, each
@@ -179,7 +179,11 @@ class Evaluator:
             found = {}
             for name, metric in evaluation.metrics.items():
                 given = {"prepared": prepared[name]} if name in prepared else {}
-                found[name] = models.supply(metric.sums, bound)(batch, output, reference, **given)
+                of = models.supply(metric.sums, bound)
+                try:
+                    found[name] = of(batch, output, reference, **given)
+                except errors.ConfigError as error:
+                    raise errors.ConfigError(f"config.evals: metric {name}: {error}") from error
             return found
 
         return each.jit(meshes.over(self._mesh, sums), out_shardings=self._whole)

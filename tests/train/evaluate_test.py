@@ -6,10 +6,10 @@ from jax.sharding import AxisType
 import numpy as np
 import pytest
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.activations import relu
 from sae_jax.data import base
-from sae_jax.metrics import density, fvu, l0, mse
+from sae_jax.metrics import density, fvu, l0, mse, nll
 from sae_jax.models import archetypal, sae
 from sae_jax.ops import normalise
 from sae_jax.optim import optimizers
@@ -207,3 +207,11 @@ def test_a_dictionary_that_is_no_parameter_is_prepared_as_one():
     evaluation = evaluate.Evaluation(_data(), {"rows": metric}, 16)
     evaluate.Evaluator(method, _mesh()).totals("test", evaluation, state)
     assert shapes == [(16, 8)]
+
+
+def test_a_metric_that_does_not_fit_the_model_is_named_with_its_key():
+    metrics = {"nll": evaluate.Metric(nll.sums, nll.finish)}
+    evaluation, method = evaluate.Evaluation(_data(), metrics, 10), _method()
+    said = r"^config\.evals: metric nll: it needs a model with log_weights"
+    with pytest.raises(errors.ConfigError, match=said):
+        evaluate.Evaluator(method, _mesh()).totals("test", evaluation, _state(method))
