@@ -23,17 +23,16 @@ from pathlib import Path
 import pkgutil
 import re
 import shlex
-import statistics
 import subprocess
 import sys
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from matplotlib import figure as mpl_figure
 import ml_collections
 
 from experiments import build, run as runs, workdir
-from sae_jax import errors, files
+from sae_jax import errors, files, spread
 from sae_jax.train import evaluate, loop, step
 
 ROOT = Path("runs") / "tables"
@@ -94,20 +93,12 @@ class Run:
         return json.loads((self.folder / "results.json").read_text())
 
 
-class Stat(NamedTuple):
-    """The mean over n seeds, and their sample standard deviation (None for one seed)."""
-
-    mean: float
-    sd: float | None
-    n: int
-
-
 @dataclasses.dataclass(frozen=True)
 class Line:
     """A row and what was measured of it, by column."""
 
     row: Row
-    stats: Mapping[str, Stat]
+    stats: Mapping[str, spread.Stat]
 
 
 def names() -> list[str]:
@@ -141,8 +132,8 @@ def make(name: str, root: Path = ROOT, seeds: int | None = None, train: bool = T
         if not numbers:
             missing.append(row.label)
             continue
-        stats = {column: stat([n[column] for n in numbers if column in n]) for column in numbers[0]}
-        lines.append(Line(row, stats))
+        of = {column: [n[column] for n in numbers if column in n] for column in numbers[0]}
+        lines.append(Line(row, {column: spread.of(values) for column, values in of.items()}))
     if not lines:
         raise errors.UserError(f"nothing of {name} has been measured in {root}: train it first")
     folder = root / name
@@ -286,13 +277,7 @@ def _config(row: Row, seed: int) -> ml_collections.ConfigDict:
     return config
 
 
-def stat(values: Sequence[float]) -> Stat:
-    """Returns mean and sample standard deviation of numbers, one for each seed."""
-    sd = statistics.stdev(values) if len(values) > 1 else None
-    return Stat(statistics.fmean(values), sd, len(values))
-
-
-def _cell(stat: Stat | None) -> str:
+def _cell(stat: spread.Stat | None) -> str:
     if stat is None:
         return ""
     if stat.sd is None:

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from launch import table, trials
-from sae_jax import errors
+from sae_jax import errors, spread
 
 
 def _trial(folder, overrides, results=None, done=True):
@@ -54,8 +54,8 @@ def test_summary_is_mean_and_sample_deviation_over_seeds():
     assert first["test/fvu"].mean == pytest.approx(3.0)
     assert first["test/fvu"].sd == pytest.approx(math.sqrt(7.0))
     assert first["test/fvu"].n == 3
-    assert first["test/l0"] == table.Stat(5.0, None, 1)
-    assert second == {"k": 8, "n": 1, "test/fvu": table.Stat(7.0, None, 1)}
+    assert first["test/l0"] == spread.Stat(5.0, None, 1)
+    assert second == {"k": 8, "n": 1, "test/fvu": spread.Stat(7.0, None, 1)}
 
 
 def test_markdown_has_four_digits_and_shows_what_is_missing():
