@@ -133,10 +133,14 @@ def computed(
     return array
 
 
-def cache_folder(name: str) -> pathlib.Path:
-    """Returns where the files of the data set `name` are kept; it need not exist."""
+def cache_folder(*names: str) -> pathlib.Path:
+    """Returns the folder of the cache, or one in it, as that of a data set; it need not exist.
+
+    The cache is $SAE_JAX_CACHE, or else "sae_jax" in $XDG_CACHE_HOME, or in ~/.cache; a variable
+    that is empty counts as not set.
+    """
     default = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "sae_jax")
-    return pathlib.Path(os.environ.get("SAE_JAX_CACHE") or default).expanduser() / name
+    return pathlib.Path(os.environ.get("SAE_JAX_CACHE") or default, *names).expanduser()
 
 
 def find(folder: pathlib.Path, name: str) -> pathlib.Path | None:

@@ -175,6 +175,13 @@ def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -
     assert fetch.cache_folder("toy") == pathlib.Path("/b/sae_jax/toy")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert fetch.cache_folder("toy") == pathlib.Path.home() / ".cache/sae_jax/toy"
+    monkeypatch.setenv("SAE_JAX_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert fetch.cache_folder() == pathlib.Path.home() / ".cache/sae_jax"
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/x")
+    assert fetch.cache_folder("toy") == pathlib.Path.home() / "x/sae_jax/toy"
+    monkeypatch.setenv("SAE_JAX_CACHE", "~/a")
+    assert fetch.cache_folder("toy", "b") == pathlib.Path.home() / "a/toy/b"
 
 
 def test_interrupted_write_leaves_what_was_there(
