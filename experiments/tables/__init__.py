@@ -32,7 +32,7 @@ from matplotlib import figure as mpl_figure
 import ml_collections
 
 from experiments import build, run as runs, workdir
-from sae_jax import errors, files, spread
+from sae_jax import errors, files, spread, sweep
 from sae_jax.train import evaluate, loop, step
 
 ROOT = Path("runs") / "tables"
@@ -255,9 +255,8 @@ def _measured_run(
 def _train(row: Row, seed: int, config: ml_collections.ConfigDict, folder: Path) -> None:
     """Trains a run that is not finished; a finished one must have been trained with `config`."""
     if workdir.finished(folder):
-        before = json.dumps(build.plain(workdir.load_config(folder)), sort_keys=True)
-        # Tuples have become lists in the file.
-        if before != json.dumps(json.loads(json.dumps(build.plain(config))), sort_keys=True):
+        before = sweep.flat(build.plain(workdir.load_config(folder)))
+        if before != sweep.flat(build.plain(config)):
             raise errors.UserError(f"{folder} was trained with another config: delete that folder")
         return
     flags = {**row.overrides, "seed": seed}
