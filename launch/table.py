@@ -21,7 +21,7 @@ def rows(trials: Iterable[trials_lib.Trial]) -> list[Row]:
     """Returns overrides and metrics of every finished trial, in the order of the trials.
 
     Raises:
-      errors.UserError: the results of a finished trial cannot be read.
+      errors.UserError: the results of a finished trial are not there or cannot be read.
     """
     done = [trial for trial in trials if trials_lib.finished(trial)]
     return [trial.overrides | _results(trial.workdir / "results.json") for trial in done]
@@ -89,7 +89,10 @@ def publish(trials: Sequence[trials_lib.Trial]) -> str:
 def _results(path: pathlib.Path) -> dict[str, float]:
     """Returns the metrics of a finished run; one that is null is left out."""
     if not path.is_file():
-        return {}
+        raise errors.UserError(
+            f"{path.parent} is marked DONE, but has no {path.name}: delete {path.parent / 'DONE'} "
+            "and run the trial again"
+        )
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
         return {key: float(value) for key, value in results.items() if value is not None}

@@ -24,7 +24,7 @@ def test_rows_are_the_finished_trials(tmp_path):
         _trial(tmp_path, {"l1": 0.1, "seed": 0}, {"test/fvu": 0.5, "test/l0": 10}),
         _trial(tmp_path, {"l1": 0.1, "seed": 1}, {"test/fvu": 0.7}, done=False),
         _trial(tmp_path, {"l1": 0.3, "seed": 0}, {"test/fvu": None, "test/l0": 3}),
-        _trial(tmp_path, {"l1": 0.3, "seed": 1}),
+        _trial(tmp_path, {"l1": 0.3, "seed": 1}, {}),
     ]
     assert table.rows(made) == [
         {"l1": 0.1, "seed": 0, "test/fvu": 0.5, "test/l0": 10.0},
@@ -39,6 +39,12 @@ def test_unreadable_results_are_named(tmp_path, content):
     (trial.workdir / "results.json").write_text(content)
     with pytest.raises(errors.UserError, match=r"seed=0/results.json is no flat dict.*delete DONE"):
         table.rows([trial])
+
+
+def test_a_finished_run_without_results_is_named(tmp_path):
+    made = [_trial(tmp_path, {"seed": 0}, {"test/fvu": 0.5}), _trial(tmp_path, {"seed": 1})]
+    with pytest.raises(errors.UserError, match=r"seed=1 is marked DONE, .*delete .*seed=1/DONE"):
+        table.rows(made)
 
 
 def test_summary_is_mean_and_sample_deviation_over_seeds():
