@@ -30,10 +30,7 @@ import sae_jax
 from sae_jax import errors, files, sweep
 from sae_jax.train import loop
 
-_OURS_AT_START = {
-    *("log.txt", ".lock", "environment.json"),
-    *("environment.json.partial", "config.json.partial"),
-}
+_OURS_AT_START = ("log.txt", ".lock", "environment.json")
 
 
 def default(config_flag: str) -> Path:
@@ -73,7 +70,11 @@ def refuse_foreign(workdir: Path) -> None:
     """Raises if the folder is there and holds files, but no run."""
     if not workdir.is_dir() or (workdir / "config.json").exists():
         return
-    foreign = sorted(entry.name for entry in workdir.iterdir() if entry.name not in _OURS_AT_START)
+    foreign = sorted(
+        entry.name
+        for entry in workdir.iterdir()
+        if entry.name not in _OURS_AT_START and entry.suffix != files.PARTIAL
+    )
     if foreign:
         raise errors.UserError(
             f"--workdir={workdir} holds {foreign[0]} but no run: name a new folder"
