@@ -259,6 +259,22 @@ def mean_logit(x: jax.Array, smallest: float = 1e-3) -> jax.Array:
     return jnp.log(mean) - jnp.log1p(-mean)
 
 
+def output_bias(
+    bias: Literal["zeros", "mean"], output: str, x: jax.Array
+) -> Callable[[jax.Array, tuple[int, ...]], jax.Array]:
+    """Returns the initialiser of the last bias of a decoder.
+
+    Args:
+      bias: "zeros"; or "mean": without its weights the decoder gives the mean of the rows of `x`.
+      output: what the decoder ends in, "sigmoid" or what leaves the mean as it is.
+      x: `[rows, width]`, examples.
+    """
+    if bias == "zeros":
+        return nn.initializers.zeros
+    mean = mean_logit(x) if output == "sigmoid" else x.mean(axis=0)
+    return lambda key, shape: jnp.asarray(mean)
+
+
 def check_choice(field: str, value: str, choices: Collection[str]) -> None:
     """Raises a ValueError for a word that names no choice."""
     if value not in choices:
