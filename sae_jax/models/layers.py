@@ -1,4 +1,4 @@
-"""What architectures are made of: layers, initialisers, non-linearities, and checks of fields."""
+"""What architectures are made of: linear codes, initialisers, non-linearities, checks of fields."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 import dataclasses
@@ -153,26 +153,6 @@ def decode_and_pass(
 def decode(params: Mapping[str, Any], codes: jax.Array | types.Codes) -> jax.Array:
     """Returns `codes w_dec + b_dec`, `[batch, d_in]`."""
     return sparse.product(codes, params["w_dec"]) + params["b_dec"][None]
-
-
-class Linear(nn.Module):
-    """A linear layer with parameters `w` `[d_in, d_out]` and `b` `[d_out]`.
-
-    Attributes:
-      d_out: width of its output.
-      init: of `w`.
-      bias: of `b`: called with a key and the shape.
-    """
-
-    d_out: int
-    init: Any = nn.initializers.glorot_uniform()
-    bias: Any = nn.initializers.zeros
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns `x w + b`."""
-        w = self.param("w", self.init, (x.shape[-1], self.d_out))
-        return x @ w + self.param("b", self.bias, (self.d_out,))[None]
 
 
 def initializer(nonlinearity: str) -> Any:
