@@ -141,7 +141,7 @@ def modules_in(folder: str) -> list[str]:
 
 _SHARED = {  # Files of a folder that are no component.
     *("base", "corpus", "layers", "world"),
-    *("edit", "generate", "llama", "rope", "tokens"),
+    *("edit", "extras", "generate", "llama", "rope", "tokens"),
 }
 _EVALUATION = ("split", "batch_size", "metrics")
 _ANY_EVALUATION = (*_EVALUATION, "corruption")
