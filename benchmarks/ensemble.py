@@ -18,6 +18,7 @@ import time
 from absl import app, flags
 
 from launch import trials as trials_lib
+from sae_jax import fetch
 
 _STEPS = flags.DEFINE_integer("steps", 600, "Optimiser steps of each run.", 1)
 _SIZES = flags.DEFINE_list("sizes", ["digits", "mnist"], "Which of the two to measure.")
@@ -69,7 +70,7 @@ def measure(steps: int, root: Path, sizes: list[str]) -> dict[str, float]:
 
 def _cache(folder: Path) -> Path:
     """Returns a cache that has the data of the usual one, but no compiled programs."""
-    usual = Path(os.environ.get("SAE_JAX_CACHE", Path.home() / ".cache" / "sae_jax"))
+    usual = fetch.cache_folder()
     folder.mkdir(parents=True)
     for entry in usual.iterdir() if usual.is_dir() else ():
         if entry.name != "xla":

@@ -35,7 +35,7 @@ def main() -> int:
     """Measures, prints medians, and returns 1 if a warm start takes longer than the bar."""
     found: dict[str, list[float]] = {"imports alone": [], "cold": [], "warm": []}
     with tempfile.TemporaryDirectory() as folder:
-        _first_step(_cache(), Path(folder) / "before")
+        _first_step(fetch.cache_folder(), Path(folder) / "before")
     for _ in range(1 if _DEBUG.value else _ROUNDS.value):
         found["imports alone"].append(_imports())
         with tempfile.TemporaryDirectory() as folder:
@@ -61,14 +61,10 @@ def _imports() -> float:
     return timing.clocked(lambda: subprocess.run([sys.executable, "-c", _IMPORTS], check=True))()
 
 
-def _cache() -> Path:
-    return fetch.cache_folder("xla").parent
-
-
 def _share_data(cache: Path) -> None:
     """Makes a cache with the data that there are, and no compiled program."""
     cache.mkdir()
-    for path in _cache().iterdir():
+    for path in fetch.cache_folder().iterdir():
         if path.name != "xla":
             (cache / path.name).symlink_to(path)
 

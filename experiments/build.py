@@ -141,7 +141,7 @@ def modules_in(folder: str) -> list[str]:
 
 _SHARED = {  # Files of a folder that are no component.
     *("base", "corpus", "layers", "world"),
-    *("edit", "generate", "llama", "rope", "tokens"),
+    *("edit", "extras", "generate", "llama", "rope", "tokens"),
 }
 _EVALUATION = ("split", "batch_size", "metrics")
 _ANY_EVALUATION = (*_EVALUATION, "corruption")
@@ -425,6 +425,8 @@ def _call(where: str, make: Callable[..., Any], kwargs: Group, taken: tuple[str,
     _refuse_missing(where, kwargs, needed)
     try:
         return make(**kwargs)
+    except errors.UserError:
+        raise
     except (TypeError, ValueError) as error:
         raise errors.UserError(f"config.{where}: {error}") from error
 

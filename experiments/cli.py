@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 import logging as standard_logging
-import os
-from pathlib import Path
 import re
 import signal
 import sys
@@ -13,7 +11,7 @@ import warnings
 from absl import app, flags, logging
 import jax
 
-from sae_jax import errors
+from sae_jax import errors, fetch
 
 # What ml_collections says of --config.model.KEY=value where there is no such key.
 _MISSING = re.compile(r"'(\w+)'(?:\n(.*))?")
@@ -59,9 +57,8 @@ def fail(text: str) -> None:
 
 
 def use_compilation_cache() -> None:
-    """Keeps compiled programs between runs, in $SAE_JAX_CACHE/xla or ~/.cache/sae_jax/xla."""
-    root = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
-    folder = Path(os.environ.get("SAE_JAX_CACHE", str(Path(root) / "sae_jax"))) / "xla"
+    """Keeps compiled programs between runs, in the folder "xla" of the cache."""
+    folder = fetch.cache_folder("xla")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

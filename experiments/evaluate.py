@@ -75,7 +75,7 @@ def _with_intervals(
         shards = task.mesh.shape["data"]
         size = max(evaluation.data.length // _BLOCKS // shards, 1) * shards
         cut = dataclasses.replace(evaluation, batch_size=size)
-        blocks = list(evaluator.blocks(name, cut, state))
+        blocks = list(evaluator.blocks(cut, state))
         total = functools.reduce(functools.partial(jax.tree.map, np.add), blocks)
         found = bootstrap.intervals(cut, blocks)
         for metric, value in evaluate.finish(cut, total).items():

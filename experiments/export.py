@@ -24,7 +24,7 @@ import numpy as np
 
 from experiments import build, cli, report, run, workdir
 import sae_jax
-from sae_jax import errors, types
+from sae_jax import errors, files as files_lib, types
 from sae_jax.analysis import export, quantise
 from sae_jax.data import base
 from sae_jax.train import evaluate, loop, step
@@ -217,10 +217,7 @@ def _write(out: Path, beside: Path, files: Mapping[str, bytes], about: Mapping[s
     try:
         beside.mkdir()
         for name, data in contents.items():
-            with (beside / name).open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            files_lib.replace(beside / name, data)
         os.rename(beside, out)
     except OSError as error:
         raise errors.UserError(_cannot_write(out, error)) from error

@@ -18,6 +18,7 @@ import os
 from pathlib import Path
 import platform
 import shlex
+import shutil
 import sys
 from typing import Any
 
@@ -29,10 +30,7 @@ import sae_jax
 from sae_jax import errors, files, sweep
 from sae_jax.train import loop
 
-_OURS_AT_START = {
-    *("log.txt", ".lock", "environment.json"),
-    *("environment.json.partial", "config.json.partial"),
-}
+_OURS_AT_START = ("log.txt", ".lock", "environment.json")
 
 
 def default(config_flag: str) -> Path:
@@ -72,7 +70,11 @@ def refuse_foreign(workdir: Path) -> None:
     """Raises if the folder is there and holds files, but no run."""
     if not workdir.is_dir() or (workdir / "config.json").exists():
         return
-    foreign = sorted(entry.name for entry in workdir.iterdir() if entry.name not in _OURS_AT_START)
+    foreign = sorted(
+        entry.name
+        for entry in workdir.iterdir()
+        if entry.name not in _OURS_AT_START and entry.suffix != files.PARTIAL
+    )
     if foreign:
         raise errors.UserError(
             f"--workdir={workdir} holds {foreign[0]} but no run: name a new folder"
@@ -138,13 +140,15 @@ def claimed(workdir: Path) -> Iterator[None]:
 
 
 def take_back(workdir: Path) -> None:
-    """Removes what `prepare` made, if nothing was trained: a mended command then starts afresh."""
-    if (workdir / "metrics.jsonl").exists():
+    """Removes a new run's files, if it wrote no row: a mended command then starts afresh."""
+    rows = workdir / "metrics.jsonl"
+    if rows.exists() and rows.stat().st_size:
         return
-    with contextlib.suppress(OSError):  # It cannot be written, or holds a log.
+    with contextlib.suppress(OSError):  # It cannot be written, or holds a checkpoint or a log.
         if (workdir / "checkpoints").exists():
             (workdir / "checkpoints").rmdir()
-        for name in ("config.json", "environment.json", "data.json", ".lock"):
+        shutil.rmtree(workdir / "tensorboard", ignore_errors=True)
+        for name in (rows.name, "config.json", "environment.json", "data.json", ".lock"):
             (workdir / name).unlink(missing_ok=True)
         workdir.rmdir()
 

@@ -8,30 +8,20 @@ from collections.abc import Iterable, Sequence
 import csv as csv_format
 import io
 import json
-import math
 import pathlib
-import statistics
-from typing import Any, NamedTuple
+from typing import Any
 
 from launch import trials as trials_lib
-from sae_jax import errors, files
+from sae_jax import errors, files, spread
 
 Row = dict[str, Any]
-
-
-class Stat(NamedTuple):
-    """The mean over n runs and their sample standard deviation (None where there is none)."""
-
-    mean: float
-    sd: float | None
-    n: int
 
 
 def rows(trials: Iterable[trials_lib.Trial]) -> list[Row]:
     """Returns overrides and metrics of every finished trial, in the order of the trials.
 
     Raises:
-      errors.UserError: the results of a finished trial cannot be read.
+      errors.UserError: the results of a finished trial are not there or cannot be read.
     """
     done = [trial for trial in trials if trials_lib.finished(trial)]
     return [trial.overrides | _results(trial.workdir / "results.json") for trial in done]
@@ -51,7 +41,7 @@ def summary(rows: Iterable[Row]) -> list[Row]:
         merged: Row = {k: v for k, v in group[0].items() if not _is_metric(k) and k != "seed"}
         merged["n"] = len(group)
         for key in filter(_is_metric, _columns(group)):
-            merged[key] = _stat([row[key] for row in group if key in row])
+            merged[key] = spread.of([row[key] for row in group if key in row])
         aggregated.append(merged)
     return aggregated
 
@@ -99,7 +89,10 @@ def publish(trials: Sequence[trials_lib.Trial]) -> str:
 def _results(path: pathlib.Path) -> dict[str, float]:
     """Returns the metrics of a finished run; one that is null is left out."""
     if not path.is_file():
-        return {}
+        raise errors.UserError(
+            f"{path.parent} is marked DONE, but has no {path.name}: delete {path.parent / 'DONE'} "
+            "and run the trial again"
+        )
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
         return {key: float(value) for key, value in results.items() if value is not None}
@@ -108,24 +101,16 @@ def _results(path: pathlib.Path) -> dict[str, float]:
         raise errors.UserError(f"{path} is no flat dict of numbers ({e}); {hint}") from e
 
 
-def _stat(values: Sequence[float]) -> Stat:
-    """Returns mean and sample standard deviation; where a value is not finite there is no sd."""
-    if not all(map(math.isfinite, values)):
-        return Stat(sum(values) / len(values), None, len(values))
-    sd = statistics.stdev(values) if len(values) > 1 else None
-    return Stat(statistics.fmean(values), sd, len(values))
-
-
 def _cell(row: Row, key: str) -> str:
     """Returns how one number or setting is shown, metrics with four significant digits."""
     if key not in row:
         return "-"
     value = row[key]
-    if not isinstance(value, Stat):
+    if not isinstance(value, spread.Stat):
         return trials_lib.text(value)
-    spread = "" if value.sd is None else f" ± {value.sd:.4g}"
+    deviation = "" if value.sd is None else f" ± {value.sd:.4g}"
     fewer = "" if value.n == row["n"] else f" (n={value.n})"
-    return f"{value.mean:.4g}{spread}{fewer}"
+    return f"{value.mean:.4g}{deviation}{fewer}"
 
 
 def _columns(rows: Iterable[Row]) -> list[str]:

@@ -9,7 +9,15 @@ class UserError(Exception):
     """
 
 
-class NotAtOnceError(UserError):
+class ConfigError(UserError, ValueError):
+    """A value of the config does not fit the others, which is noticed where it is used.
+
+    Loss terms and metrics need not say their names: `sae_jax.train` puts the key of the config
+    before what they say.
+    """
+
+
+class NotAtOnceError(ConfigError):
     """All pre-activations are asked for where there is one block of them at a time."""
 
 

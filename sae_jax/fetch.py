@@ -21,14 +21,13 @@ import tempfile
 import threading
 import time
 import urllib.request
-import uuid
 import zipfile
 import zlib
 
 from absl import logging
 import numpy as np
 
-from sae_jax import errors
+from sae_jax import errors, files as files_lib
 
 Files = dict[str, bytes]
 
@@ -133,10 +132,14 @@ def computed(
     return array
 
 
-def cache_folder(name: str) -> pathlib.Path:
-    """Returns where the files of the data set `name` are kept; it need not exist."""
+def cache_folder(*names: str) -> pathlib.Path:
+    """Returns the folder of the cache, or one in it, as that of a data set; it need not exist.
+
+    The cache is $SAE_JAX_CACHE, or else "sae_jax" in $XDG_CACHE_HOME, or in ~/.cache; a variable
+    that is empty counts as not set.
+    """
     default = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "sae_jax")
-    return pathlib.Path(os.environ.get("SAE_JAX_CACHE") or default).expanduser() / name
+    return pathlib.Path(os.environ.get("SAE_JAX_CACHE") or default, *names).expanduser()
 
 
 def find(folder: pathlib.Path, name: str) -> pathlib.Path | None:
@@ -174,19 +177,6 @@ def check(content: bytes, sha256: str, name: str) -> None:
     got = hashlib.sha256(content).hexdigest()
     if got != sha256:
         raise RouteFailed(f"{name}: {len(content)} bytes of sha256 {got[:8]}, not {sha256[:8]}")
-
-
-def write_atomically(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file that is at every moment either whole or not there."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def mirror(url: str, names: Sequence[str], patience: float = 4.0, limit: float = 60.0) -> Route:
@@ -350,7 +340,7 @@ def _write_cache(cache: pathlib.Path, found: Files) -> None:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         for name, content in found.items():
-            write_atomically(cache / name, content)
+            files_lib.replace(cache / name, content)
     except OSError as error:
         message = "cache %s cannot be written: %s; data are had anew each time, set SAE_JAX_CACHE"
         logging.log_first_n(logging.WARNING, message, 1, cache, _reason(error))

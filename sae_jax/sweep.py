@@ -4,6 +4,15 @@ A trial is a dict of overrides of a config, by dotted key; a sweep is a list of 
 plain data, so it can be printed, counted and joined to others before anything runs:
 
     product(grid("loss.l1", 0.1, 0.3), grid("seed", 0, 1, 2))    # Six trials.
+
+A config file offers as sweeps its public functions that need no arguments and are annotated
+`-> sweep.Sweep`; without the annotation a function is none. Their docstrings' first lines are shown
+to those who ask for another:
+
+    def seeds() -> sweep.Sweep:
+        return sweep.grid("seed", 0, 1, 2)
+
+A trial overrides keys that `get_config` sets, with values of their types.
 """
 
 from collections.abc import Iterable

@@ -6,7 +6,6 @@ import functools
 import gzip
 import hashlib
 import http.server
-import os
 import pathlib
 import socket
 import sys
@@ -175,36 +174,13 @@ def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -
     assert fetch.cache_folder("toy") == pathlib.Path("/b/sae_jax/toy")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert fetch.cache_folder("toy") == pathlib.Path.home() / ".cache/sae_jax/toy"
-
-
-def test_interrupted_write_leaves_what_was_there(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "file"
-    fetch.write_atomically(path, b"old")
-
-    def fail(*_: object) -> None:
-        raise OSError("disk full")
-
-    for step in ("fsync", "replace"):
-        with monkeypatch.context() as patch:
-            patch.setattr(os, step, fail)
-            with pytest.raises(OSError, match="disk full"):
-                fetch.write_atomically(path, b"new")
-        assert [p.name for p in tmp_path.iterdir()] == ["file"]
-        assert path.read_bytes() == b"old"
-
-
-def test_writers_at_once_leave_one_whole_file(tmp_path: pathlib.Path) -> None:
-    path = tmp_path / "file"
-    contents = [bytes([i]) * 100_000 for i in range(8)]
-    writers = [threading.Thread(target=fetch.write_atomically, args=(path, c)) for c in contents]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert path.read_bytes() in contents
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    monkeypatch.setenv("SAE_JAX_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert fetch.cache_folder() == pathlib.Path.home() / ".cache/sae_jax"
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/x")
+    assert fetch.cache_folder("toy") == pathlib.Path.home() / "x/sae_jax/toy"
+    monkeypatch.setenv("SAE_JAX_CACHE", "~/a")
+    assert fetch.cache_folder("toy", "b") == pathlib.Path.home() / "a/toy/b"
 
 
 @pytest.fixture

@@ -651,6 +651,6 @@ def test_what_is_saved_last_has_the_thresholds_that_were_calibrated(undisturbed)
     assert _bytes(state) == expected
     task = _task()
     evaluation = task.evaluations["test"]
-    totals = evaluate.Evaluator(task.method, task.mesh).totals("test", evaluation, state)
+    totals = evaluate.Evaluator(task.method, task.mesh).totals(evaluation, state)
     assert evaluate.finish(evaluation, totals)["l0"] == pytest.approx(2.0, rel=0.01)
     np.testing.assert_allclose(geometry.norms(state.params["w_dec"]), 1, atol=1e-6)

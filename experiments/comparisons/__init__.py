@@ -15,8 +15,7 @@ from typing import Any
 
 from matplotlib import axes as mpl_axes, figure as mpl_figure
 
-from experiments import tables
-from sae_jax import errors
+from sae_jax import errors, spread
 
 X = "l0"
 
@@ -32,7 +31,7 @@ class Series:
     """
 
     name: str
-    points: list[dict[str, tables.Stat]]
+    points: list[dict[str, spread.Stat]]
     folders: list[list[Path]]
 
 
@@ -106,7 +105,7 @@ def _of(folder: Path, evaluation: str) -> dict[str, float]:
     return {k.removeprefix(prefix): v for k, v in results.items() if k.startswith(prefix)}
 
 
-def _point(folder: Path, evaluation: str, folders: list[Path]) -> dict[str, tables.Stat]:
+def _point(folder: Path, evaluation: str, folders: list[Path]) -> dict[str, spread.Stat]:
     runs = [_of(each, evaluation) for each in folders]
     shared = set(runs[0]).intersection(*runs)
     if X not in shared:
@@ -114,4 +113,4 @@ def _point(folder: Path, evaluation: str, folders: list[Path]) -> dict[str, tabl
             f"runs in {folder} have no {evaluation}/{X}: choose --evaluation, or add the metric "
             f'"{X}" to config.evals.{evaluation}'
         )
-    return {metric: tables.stat([run[metric] for run in runs]) for metric in shared}
+    return {metric: spread.of([run[metric] for run in runs]) for metric in shared}

@@ -137,3 +137,12 @@ def sheet(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
         top, left = place // columns * high, place % columns * wide
         made[top : top + height, left : left + width] = image
     return made[:, :, 0] if channels == 1 else made
+
+
+def on_own_scales(images: np.ndarray) -> np.ndarray:
+    """Returns images `[n, height, width]` as `sheet` takes them, each divided by its largest size.
+
+    So each reaches from -1 to 1 at most; one of zeros stays as it is.
+    """
+    most = np.abs(images).max(axis=(1, 2), keepdims=True)
+    return (images / np.where(most > 0, most, 1))[..., None]

@@ -36,11 +36,9 @@ def draw(rows: dict[str, Any], figure: Figure) -> None:
     images, share = rows["images"], rows["share"]
     side = int(np.ceil(np.sqrt(len(images))))
     height, width = images.shape[1] + _GAP, images.shape[2] + _GAP
-    sheet = np.full((side * height, side * width), np.nan)
-    for place, image in enumerate(images):
-        top, left = place // side * height, place % side * width
-        scaled = image / (np.abs(image).max() or 1.0)
-        sheet[top : top + image.shape[0], left : left + image.shape[1]] = scaled
+    sheet = figures.sheet(figures.on_own_scales(images), side, _GAP)
+    rest = (side * height - sheet.shape[0], side * width - sheet.shape[1])  # To a square.
+    sheet = np.pad(sheet, ((0, rest[0]), (0, rest[1])), constant_values=np.nan)
     axis = figure.subplots()
     axis.imshow(sheet, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
     axis.set_facecolor("0.85")

@@ -28,7 +28,9 @@ def draw(rows: dict[str, Any], figure: Figure) -> None:
     kernels = rows["kernels"]
     axes = figure.subplots(1, len(kernels), squeeze=False)[0]
     for axis, (name, images) in zip(axes, kernels.items(), strict=True):
-        axis.imshow(_sheet(images[:_MOST]), cmap="RdBu_r", vmin=-1, vmax=1)
+        shown = figures.on_own_scales(images[:_MOST])
+        sheet = figures.sheet(shown, int(np.ceil(np.sqrt(len(shown)))), _GAP)
+        axis.imshow(sheet, cmap="RdBu_r", vmin=-1, vmax=1)
         axis.set_facecolor("0.85")
         axis.set_xticks([])
         axis.set_yticks([])
@@ -44,15 +46,3 @@ def _kernels(layer: Any, channels: int) -> np.ndarray | None:
     w = np.asarray(w)
     picture = 2 if w.shape[2] == channels else 3
     return np.moveaxis(w.mean(axis=picture), -1, 0)
-
-
-def _sheet(images: np.ndarray) -> np.ndarray:
-    side = int(np.ceil(np.sqrt(len(images))))
-    height, width = images.shape[1] + _GAP, images.shape[2] + _GAP
-    sheet = np.full((-(-len(images) // side) * height - _GAP, side * width - _GAP), np.nan)
-    for place, image in enumerate(images):
-        top, left = place // side * height, place % side * width
-        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image / (
-            np.abs(image).max() or 1.0
-        )
-    return sheet

@@ -23,17 +23,16 @@ from pathlib import Path
 import pkgutil
 import re
 import shlex
-import statistics
 import subprocess
 import sys
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from matplotlib import figure as mpl_figure
 import ml_collections
 
 from experiments import build, run as runs, workdir
-from sae_jax import errors, files
+from sae_jax import errors, files, spread, sweep
 from sae_jax.train import evaluate, loop, step
 
 ROOT = Path("runs") / "tables"
@@ -94,20 +93,12 @@ class Run:
         return json.loads((self.folder / "results.json").read_text())
 
 
-class Stat(NamedTuple):
-    """The mean over n seeds, and their sample standard deviation (None for one seed)."""
-
-    mean: float
-    sd: float | None
-    n: int
-
-
 @dataclasses.dataclass(frozen=True)
 class Line:
     """A row and what was measured of it, by column."""
 
     row: Row
-    stats: Mapping[str, Stat]
+    stats: Mapping[str, spread.Stat]
 
 
 def names() -> list[str]:
@@ -141,8 +132,8 @@ def make(name: str, root: Path = ROOT, seeds: int | None = None, train: bool = T
         if not numbers:
             missing.append(row.label)
             continue
-        stats = {column: stat([n[column] for n in numbers if column in n]) for column in numbers[0]}
-        lines.append(Line(row, stats))
+        of = {column: [n[column] for n in numbers if column in n] for column in numbers[0]}
+        lines.append(Line(row, {column: spread.of(values) for column, values in of.items()}))
     if not lines:
         raise errors.UserError(f"nothing of {name} has been measured in {root}: train it first")
     folder = root / name
@@ -264,9 +255,8 @@ def _measured_run(
 def _train(row: Row, seed: int, config: ml_collections.ConfigDict, folder: Path) -> None:
     """Trains a run that is not finished; a finished one must have been trained with `config`."""
     if workdir.finished(folder):
-        before = json.dumps(build.plain(workdir.load_config(folder)), sort_keys=True)
-        # Tuples have become lists in the file.
-        if before != json.dumps(json.loads(json.dumps(build.plain(config))), sort_keys=True):
+        before = sweep.flat(build.plain(workdir.load_config(folder)))
+        if before != sweep.flat(build.plain(config)):
             raise errors.UserError(f"{folder} was trained with another config: delete that folder")
         return
     flags = {**row.overrides, "seed": seed}
@@ -286,13 +276,7 @@ def _config(row: Row, seed: int) -> ml_collections.ConfigDict:
     return config
 
 
-def stat(values: Sequence[float]) -> Stat:
-    """Returns mean and sample standard deviation of numbers, one for each seed."""
-    sd = statistics.stdev(values) if len(values) > 1 else None
-    return Stat(statistics.fmean(values), sd, len(values))
-
-
-def _cell(stat: Stat | None) -> str:
+def _cell(stat: spread.Stat | None) -> str:
     if stat is None:
         return ""
     if stat.sd is None:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.ops import each, schedule, select, sharded, sparse
 
 _MOST = 4  # Times k: latents of one example that the sparse form keeps.
@@ -107,7 +107,9 @@ class BatchTopK(nn.Module):
 
     def _refuse_more_than(self, d_sae: int) -> None:
         if not callable(self.k) and self.k > d_sae:
-            raise ValueError(f"k={self.k} of {d_sae} latents: choose a smaller k")
+            raise errors.ConfigError(
+                f"config.model.activation.k={self.k} of {d_sae} latents: choose a smaller k"
+            )
 
     def raised(self, stats: dict[str, Any], factor: float) -> dict[str, Any]:
         """Returns stats with which theta is `factor` times as high."""

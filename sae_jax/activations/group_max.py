@@ -10,7 +10,7 @@ from flax import linen as nn
 import jax
 from jaxtyping import Array, Float, Int
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.ops import sharded, sparse
 
 
@@ -54,7 +54,10 @@ class GroupMax(nn.Module):
     def _largest(self, pre: Array) -> Array:
         d_sae = pre.shape[-1]
         if d_sae % self.k:
-            raise ValueError(f"k={self.k} groups of {d_sae} latents: choose a k that divides them")
+            raise errors.ConfigError(
+                f"config.model.activation.k={self.k} groups of {d_sae} latents: choose a k that "
+                "divides them"
+            )
         return sharded.largest_of_groups(pre, self.k)
 
 

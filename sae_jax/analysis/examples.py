@@ -32,6 +32,7 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from sae_jax.data import base
+from sae_jax.ops import murmur
 
 # From the numbers of examples, int32 `[batch]`, to their codes, `[batch, d_sae]`.
 Encode = Callable[[np.ndarray], jax.Array]
@@ -318,18 +319,12 @@ def _sort(
 def _chance(seed: int, row: jax.Array, latent: jax.Array) -> jax.Array:
     """Returns whole numbers from 1 to 2**24 as float32, high where the hash is low.
 
-    The hash is the finaliser of MurmurHash3 over seed, row and latent, one after the other.
+    The hash is that of `sae_jax/ops/murmur.py` over seed, row and latent, one after the other.
     """
-    word = _mix(jnp.uint32(seed))
+    word = murmur.mix(jnp.uint32(seed))
     for part in (row, latent):
-        word = _mix(word + part.astype(jnp.uint32) * jnp.uint32(0x9E3779B9))
+        word = murmur.mix(word + part.astype(jnp.uint32) * jnp.uint32(0x9E3779B9))
     return (jnp.uint32(2**24) - (word >> 8)).astype(jnp.float32)
-
-
-def _mix(word: jax.Array) -> jax.Array:
-    word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
-    word = (word ^ (word >> 13)) * jnp.uint32(0xC2B2AE35)
-    return word ^ (word >> 16)
 
 
 @jax.jit

@@ -1,8 +1,8 @@
-"""How well classes can be told from codes: linear probes and nearest neighbours.
+"""How well classes can be told from codes: linear probes.
 
-The strength of the regulariser (or the number of neighbours) is the one of a few that is best on
-the last training examples, which are left out for that; then the probe is fitted to all training
-examples. The test examples are looked at once. Errors are shares of the examples in %.
+The strength of the regulariser is the one of a few that is best on the last training examples,
+which are left out for that; then the probe is fitted to all training examples. The test examples
+are looked at once. Errors are shares of the examples in %.
 
 Codes are divided by one number, so that their mean square norm is 1 and the same settings suit any
 code; latents keep their ratios. Codes that are mostly zeros are used as sparse matrices.
@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn import linear_model, neighbors, svm
+from sklearn import linear_model, svm
 
 from sae_jax import errors
 from sae_jax.data import base
 
 _SPARSE = 0.3  # Below this share of numbers that are not 0 a sparse matrix is faster.
 _C = (1.0, 10.0, 100.0)
-_NEIGHBOURS = (1, 3, 5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Result:
 
     Attributes:
       error: of the test examples, in %.
-      setting: the C, or the number of neighbours, that was chosen.
+      setting: the C that was chosen.
       validation: error of the examples left out, in %, by setting.
     """
 
@@ -91,24 +90,6 @@ def linear_svm(
 
     def fit(c: float, x: Any, label: np.ndarray) -> Any:
         return svm.LinearSVC(C=c, dual=False).fit(x, label)
-
-    return _chosen(fit, train, test, validation, settings)
-
-
-def knn(
-    train: Examples, test: Examples, validation: int, settings: Sequence[int] = _NEIGHBOURS
-) -> Result:
-    """Returns what a vote of the nearest training examples reaches, by Euclidean distance.
-
-    Args:
-      train: the neighbours.
-      test: what is reported.
-      validation: how many of the last training examples choose the setting.
-      settings: numbers of neighbours, of which one is chosen.
-    """
-
-    def fit(count: float, x: Any, label: np.ndarray) -> Any:
-        return neighbors.KNeighborsClassifier(int(count), algorithm="brute").fit(x, label)
 
     return _chosen(fit, train, test, validation, settings)
 

@@ -6,7 +6,7 @@ the class (Gurnee et al. 2023, arXiv 2305.01610; SAEBench, arXiv 2503.09532). A 
 latent stands for has as good a probe with k = 1 as with all of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn import linear_model
@@ -55,7 +55,8 @@ def _size(x: np.ndarray) -> float:
 
 def _balanced(examples: probe.Examples, label: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns codes of which half are of a class, and which are."""
-    inside, outside = (np.flatnonzero(part) for part in _parts(examples.label == label))
+    is_inside = examples.label == label
+    inside, outside = np.flatnonzero(is_inside), np.flatnonzero(~is_inside)
     count = min(len(inside), len(outside))
     if count < _LEAST:
         raise errors.DataError(
@@ -65,8 +66,3 @@ def _balanced(examples: probe.Examples, label: int) -> tuple[np.ndarray, np.ndar
     random = np.random.RandomState(0)
     chosen = np.concatenate([random.permutation(part)[:count] for part in (inside, outside)])
     return examples.codes[chosen], np.arange(2 * count) < count
-
-
-def _parts(inside: np.ndarray) -> Iterator[np.ndarray]:
-    yield inside
-    yield ~inside

@@ -23,26 +23,20 @@ from sae_jax.store import codec, plan as plans, reader
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Activations:
+class Activations(base.AtSites):
     """Rows of stores.
 
     Attributes:
-      spec: what an example is.
       stores: what is read.
       kept: of each store, the rows of the split that are not excluded.
-      sites: what an example is made of, one behind the other.
-      target_sites: what its target is made of; none where it is the example.
       shares: of a batch, for each store; they sum to 1.
       block: rows that are read together.
       resident_bytes: up to this size everything is put on the device once.
       label: None; no example is of a class.
     """
 
-    spec: base.Spec
     stores: Sequence[reader.Store]
     kept: Sequence[reader.Kept]
-    sites: tuple[str, ...]
-    target_sites: tuple[str, ...]
     shares: tuple[float, ...]
     block: int = 1
     resident_bytes: int = 2**30
@@ -57,7 +51,7 @@ class Activations:
     def resident(self) -> bool:
         """Whether all rows live on the device."""
         plan = self.stores[0].plan
-        widths = [plan.sites[site] for site in self._read]
+        widths = [plan.sites[site] for site in self.reads]
         size = sum(codec.row_bytes(width, plan.dtype) for width in widths)
         return self.length * size <= self.resident_bytes
 
@@ -85,13 +79,10 @@ class Activations:
 
     def decode(self, raw: Mapping[str, jax.Array]) -> types.Batch:
         """Turns rows into what a model sees; runs on the device."""
-
-        def joined(sites: tuple[str, ...]) -> jax.Array:
-            arrays = [codec.decode(raw[site], raw.get(site + codec.SCALE)) for site in sites]
-            return jnp.concatenate(arrays, axis=-1)
-
-        y = joined(self.target_sites) if self.target_sites else None
-        return types.Batch(x=joined(self.sites), y=y)
+        decoded = {
+            site: codec.decode(raw[site], raw.get(site + codec.SCALE)) for site in self.reads
+        }
+        return self.joined(decoded)
 
     def at(self, source: dict[str, jax.Array], index: jax.Array) -> types.Batch:
         """Returns the examples at `index` of a `source` that lies on the device."""
@@ -116,13 +107,9 @@ class Activations:
         return {
             "examples": self.length,
             "shape": list(self.spec.shape),
-            "sites": list(self._read),
+            "sites": list(self.reads),
             "stores": [f"{zlib.crc32(content):08x}" for content in contents],
         }
-
-    @property
-    def _read(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self.sites, *self.target_sites)))
 
     @functools.cached_property
     def _firsts(self) -> list[int]:
@@ -132,7 +119,7 @@ class Activations:
     def _rows_of(self, store: reader.Store, rows: np.ndarray) -> dict[str, np.ndarray]:
         return {
             site + name: array
-            for site in self._read
+            for site in self.reads
             for name, array in store.read(site, rows).items()
         }
 
@@ -176,27 +163,20 @@ def load(
         raise errors.DataError("the data set activations needs --config.data.store=FOLDER")
     stores = [_open(folder, damaged, recipe) for folder in folders]
     first = stores[0]
-    sites = _tuple(site) or tuple(first.plan.sites)[:1]
-    if not _tuple(site) and len(first.plan.sites) > 1:
+    sites = base.site_names(site) or tuple(first.plan.sites)[:1]
+    if not base.site_names(site) and len(first.plan.sites) > 1:
         names = ", ".join(first.plan.sites)
         raise errors.DataError(f"{first.folder} has several sites: set data.site to one of {names}")
-    targets = _tuple(target)
+    targets = base.site_names(target)
     widths = [first.width(name) for name in (*sites, *targets)]
     for other in stores[1:]:
         _refuse_another(first, other, (*sites, *targets))
     kept = [reader.Kept(each, split) for each in stores]
     if block < 1 or min(each.length for each in kept) < block:
         raise errors.DataError(f"block={block}: choose from 1 to the rows of the smallest store")
-    of_x, of_y = widths[: len(sites)], widths[len(sites) :]
-    equal = len(of_x) > 1 and len(set(of_x)) == 1
-    spec = base.Spec(
-        name=" + ".join(each.folder.name for each in stores),
-        split=split,
-        shape=(sum(of_x),),
-        grid=(len(of_x), of_x[0]) if equal else None,
-        target_shape=(sum(of_y),) if targets else None,
-    )
-    return Activations(spec, stores, kept, sites, targets, _shares(weights, kept), block)
+    name = " + ".join(each.folder.name for each in stores)
+    spec = base.site_spec(name, split, widths[: len(sites)], widths[len(sites) :])
+    return Activations(spec, sites, targets, stores, kept, _shares(weights, kept), block)
 
 
 def _open(folder: str, damaged: Literal["refuse", "skip"], recipe: str) -> reader.Store:
@@ -207,12 +187,6 @@ def _open(folder: str, damaged: Literal["refuse", "skip"], recipe: str) -> reade
             f"{where} is not there: python -m experiments.dump --config={recipe} --store={where}"
         )
     return reader.Store(where, damaged)
-
-
-def _tuple(names: str | Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str):
-        return (names,) if names else ()
-    return tuple(names)
 
 
 def _shares(weights: Sequence[float], kept: Sequence[reader.Kept]) -> tuple[float, ...]:

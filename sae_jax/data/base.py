@@ -4,7 +4,7 @@ A batch is a function of (seed, step), so there is no loader whose state must be
 this folder ends in `load(split, **kwargs) -> Arrays`; a file name is what `config.data.name` names.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import re
 from typing import Any, Protocol
@@ -53,6 +53,61 @@ class Spec:
     def d_out(self) -> int:
         """Numbers in one reconstruction."""
         return self.d_in if self.target_shape is None else int(np.prod(self.target_shape))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AtSites:
+    """What a data set of activations is made of.
+
+    Attributes:
+      spec: what an example is.
+      sites: whose activations are an example, one behind the other.
+      target_sites: whose are its target; none where it is the example.
+    """
+
+    spec: Spec
+    sites: tuple[str, ...]
+    target_sites: tuple[str, ...]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """All sites that are read."""
+        return tuple(dict.fromkeys((*self.sites, *self.target_sites)))
+
+    def joined(self, rows: Mapping[str, jax.Array]) -> types.Batch:
+        """Returns the batch of rows `[batch, width]` by site."""
+
+        def behind_each_other(sites: tuple[str, ...]) -> jax.Array:
+            return jnp.concatenate([rows[site] for site in sites], axis=-1)
+
+        y = behind_each_other(self.target_sites) if self.target_sites else None
+        return types.Batch(x=behind_each_other(self.sites), y=y)
+
+
+def site_names(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Returns the sites that a config names: one, several, or none, which may be "" too."""
+    if isinstance(names, str):
+        return (names,) if names else ()
+    return tuple(names)
+
+
+def site_spec(name: str, split: str, widths: Sequence[int], target_widths: Sequence[int]) -> Spec:
+    """Returns what examples made of several sites are.
+
+    Args:
+      name: of the data set.
+      split: part of it.
+      widths: of the sites that an example is made of.
+      target_widths: of those that its target is made of; none where it is the example.
+    """
+    equal = len(widths) > 1 and len(set(widths)) == 1
+    return Spec(
+        name=name,
+        split=split,
+        shape=(sum(widths),),
+        grid=(len(widths), widths[0]) if equal else None,
+        target_shape=(sum(target_widths),) if target_widths else None,
+    )
 
 
 class Dataset(Protocol):

@@ -31,15 +31,12 @@ _SAMPLE = 64  # Sequences that tell the median norm of a site.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stream:
+class Stream(base.AtSites):
     """What a language model has at the tokens of a split.
 
     Attributes:
-      spec: what an example is.
       model: that reads.
       sequences: of the split.
-      sites: what an example is made of, one behind the other.
-      target_sites: what its target is made of; none where it is the example.
       buffer: rows of a window; what does not fill a batch is left to the next one.
       batch_size: sequences of the longest that are read at once.
       outlier: times the median norm of a site, above which a row is one; 0 for none.
@@ -47,11 +44,8 @@ class Stream:
       resident: False; rows are nowhere before they are wanted.
     """
 
-    spec: base.Spec
     model: lm.LanguageModel
     sequences: token_sequences.Sequences
-    sites: tuple[str, ...]
-    target_sites: tuple[str, ...]
     buffer: int
     batch_size: int
     outlier: float
@@ -86,12 +80,7 @@ class Stream:
 
     def decode(self, raw: Mapping[str, jax.Array]) -> types.Batch:
         """Turns rows into what a model sees; runs on the device."""
-
-        def joined(sites: tuple[str, ...]) -> jax.Array:
-            return jnp.concatenate([raw[site].astype(jnp.float32) for site in sites], axis=-1)
-
-        y = joined(self.target_sites) if self.target_sites else None
-        return types.Batch(x=joined(self.sites), y=y)
+        return self.joined({site: raw[site].astype(jnp.float32) for site in self.reads})
 
     def at(self, source: dict[str, jax.Array], index: jax.Array) -> types.Batch:
         """Raises: examples lie nowhere."""
@@ -160,11 +149,6 @@ class Stream:
             "model": self.model.fingerprint(),
             "tokens": f"{zlib.crc32(self.sequences.ids.tobytes()):08x}",
         }
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """All sites that are read."""
-        return tuple(dict.fromkeys((*self.sites, *self.target_sites)))
 
     @functools.cached_property
     def largest(self) -> Mapping[str, float]:
@@ -246,28 +230,22 @@ def load(
 
     Raises:
       DataError: there is no such split.
-      UserError: the model has no such site.
+      UserError: no site is named, or the model has no such one.
     """
     if split not in tokens.splits:
         raise errors.DataError(f'there is no split "{split}": there are {", ".join(tokens.splits)}')
-    sites, targets = (
-        (names,) if isinstance(names, str) else tuple(names) for names in (site, target)
-    )
+    sites, targets = base.site_names(site), base.site_names(target)
+    if not sites:
+        raise errors.UserError("the data set stream needs --config.data.site=SITE")
     model.check_sites((*sites, *targets))
     names = list(tokens.splits)
     first = sum(tokens.splits[name] for name in names[: names.index(split)])
     part = slice(first, first + tokens.splits[split])
     whole = tokens.sequences
     own = token_sequences.Sequences(whole.ids[part], whole.lengths[part], whole.documents[part])
-    widths = [model.width(name) for name in sites]
-    spec = base.Spec(
-        name=model.name,
-        split=split,
-        shape=(sum(widths),),
-        grid=(len(widths), widths[0]) if len(widths) > 1 and len(set(widths)) == 1 else None,
-        target_shape=(sum(model.width(name) for name in targets),) if targets else None,
-    )
-    return Stream(spec, model, own, sites, targets, buffer, batch_size, outlier)
+    widths, target_widths = ([model.width(name) for name in each] for each in (sites, targets))
+    spec = base.site_spec(model.name, split, widths, target_widths)
+    return Stream(spec, sites, targets, model, own, buffer, batch_size, outlier)
 
 
 def _whole(mesh: Mesh) -> jax.sharding.Sharding:

@@ -13,9 +13,10 @@ from typing import Any
 
 import ml_dtypes  # noqa: F401  NumPy learns bfloat16 from it.
 import numpy as np
+import safetensors
 
 from sae_jax import errors
-from sae_jax.lm import llama, rope, tokens
+from sae_jax.lm import extras, llama, rope, tokens
 
 _ARCHITECTURE = "LlamaForCausalLM"
 
@@ -81,7 +82,6 @@ def sizes(described: dict[str, Any], where: str, dtype: str) -> llama.Config:
 
 def _reader(folder: pathlib.Path) -> Callable[[str], np.ndarray]:
     """Returns what reads a tensor by its name."""
-    safetensors = tokens.library("safetensors")
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if index.is_file():
         files = {name: folder / file for name, file in _json(index).get("weight_map", {}).items()}
@@ -105,7 +105,7 @@ def _reader(folder: pathlib.Path) -> Callable[[str], np.ndarray]:
 
 def _tokenizer(folder: pathlib.Path) -> tokens.Tokens:
     """Returns the tokenizer of a folder."""
-    library, path = tokens.library("tokenizers"), folder / "tokenizer.json"
+    library, path = extras.library("tokenizers"), folder / "tokenizer.json"
     if not path.is_file():
         raise errors.DataError(f"no tokenizer.json in {folder}: save the model's tokenizer there")
     try:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from sae_jax import errors
-from sae_jax.lm import llama, rope, tokens
+from sae_jax.lm import extras, llama, rope, tokens
 
 _NAMES = {
     "model.embed_tokens": "token_embd",
@@ -60,7 +60,7 @@ def load(path: str, dtype: str = "float32", name: str = "") -> llama.Llama:
       errors.DataError: if the file is damaged, of another architecture or tokenizer.
     """
     file = pathlib.Path(path).expanduser()
-    gguf = tokens.library("gguf")
+    gguf = extras.library("gguf")
     content = read(file)
     keys = content.keys
     if keys.get("general.architecture") != "llama":
@@ -108,7 +108,7 @@ class Content:
 
     def tensor(self, name: str, dequantize: Callable[..., np.ndarray]) -> np.ndarray:
         """Returns a tensor as floats, with the axes as in Hugging Face's files."""
-        gguf = tokens.library("gguf")
+        gguf = extras.library("gguf")
         if name not in self.tensors:
             raise errors.DataError(f"{self.path} has no tensor {name}")
         shape, number, offset = self.tensors[name]
@@ -243,7 +243,7 @@ def _frequency(
 
 def _tokenizer(content: Content) -> tokens.Tokens:
     """Returns the tokenizer that the header describes."""
-    library, keys = tokens.library("tokenizers"), content.keys
+    library, keys = extras.library("tokenizers"), content.keys
     model, split = keys.get("tokenizer.ggml.model"), keys.get("tokenizer.ggml.pre", "gpt-2")
     if model is None:
         raise errors.DataError(f"{content.path} has no tokenizer: take a file that has one")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sae_jax import errors
-from sae_jax.lm import llama, rope, tokens
+from sae_jax.lm import extras, llama, rope
 
 _LAYER = {
     "input_layernorm": "norm1.gamma",
@@ -33,7 +33,7 @@ def load(language: str = "en", dtype: str = "float32") -> llama.Llama:
       language: "en" or "pt".
       dtype: "float32" or "bfloat16", to compute in.
     """
-    glassllm = tokens.library("glassllm")
+    glassllm = extras.library("glassllm")
     if language not in glassllm.LANGUAGES:
         raise errors.UserError(f"language={language!r}: glassllm has {glassllm.LANGUAGES}")
     model, tokenizer = glassllm.load_pretrained(language)

@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 import dataclasses
-import importlib
 from typing import Any
 
 import numpy as np
-
-from sae_jax import errors
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,13 +40,3 @@ class Tokens:
             return ""
         # Of a text, decoders of the SentencePiece kind drop the first space.
         return piece.replace("▁", " ") if "▁" in piece else self.decode([token])
-
-
-def library(name: str, extra: str = "llm") -> Any:
-    """Returns a package that only language models need; raises if it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise errors.UserError(
-            f"{name} is not installed: pip install 'sae_jax[{extra}]' ({error})"
-        ) from error

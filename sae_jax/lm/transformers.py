@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sae_jax import errors
-from sae_jax.lm import base, tokens
+from sae_jax.lm import base, extras
 
 # From kind to modules of a block, the first found counts; whether their input or output is meant.
 _MODULES: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -147,7 +147,7 @@ def load(name: str, dtype: str = "float32", device: str = "cpu") -> Torch:
     """
     if dtype not in ("float32", "bfloat16"):
         raise errors.UserError(f'dtype={dtype!r}: it must be "float32" or "bfloat16"')
-    transformers, torch = (tokens.library(package, "hf") for package in ("transformers", "torch"))
+    transformers, torch = (extras.library(package, "hf") for package in ("transformers", "torch"))
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype))
@@ -173,7 +173,7 @@ def load(name: str, dtype: str = "float32", device: str = "cpu") -> Torch:
 
 def _sites(model: Any, sizes: Any) -> dict[str, _Hook]:
     """Returns the modules at which sites are, by site, in the order of blocks."""
-    torch = tokens.library("torch", "hf")
+    torch = extras.library("torch", "hf")
     n_layers = sizes.num_hidden_layers
     blocks = next(
         (m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == n_layers),
@@ -224,7 +224,7 @@ def _forward(
     touch: Callable[[str, Any], Any],
 ) -> Any:
     """Runs the module with hooks; returns None if `touch` stopped it."""
-    torch = tokens.library("torch", "hf")
+    torch = extras.library("torch", "hf")
     with contextlib.ExitStack() as stack, torch.no_grad():
         for site, hook in hooks.items():
             for handle in _attach(site, hook, touch):

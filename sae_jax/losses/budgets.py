@@ -67,9 +67,9 @@ def hierarchical_topk(
       k: the largest budget; at most as many as there are codes.
     """
     del context
+    w_dec = geometry.decoder_rows(params, output)
     values, indices = _largest(output, k)
-    left = batch.target - params["b_dec"][None]
-    return sparse.prefix_error(left, values, indices, geometry.decoder_rows(params, output))
+    return sparse.prefix_error(batch.target - params["b_dec"][None], values, indices, w_dec)
 
 
 def _largest(output: types.Output, k: int) -> tuple[Float[Array, "batch k"], Int[Array, "batch k"]]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from sae_jax import errors, types
-from sae_jax.ops import jacobian as jacobians, schedule
+from sae_jax.ops import jacobian as jacobians, schedule, sparse
 
 _LAYER = {"w_enc", "b_enc", "w_dec", "b_dec"}
 _NOISE, _SIGNS = 0x4E01, 0x4A02  # Apart from all else that is drawn from the key of a step.
@@ -95,8 +95,8 @@ def jacobian(
     if not samples:
         return jacobians.squared_norm(model.encode, batch.x)
     keys = jax.random.split(jax.random.fold_in(context.key, _SIGNS), samples)
-    codes = output.codes
-    signs = jax.vmap(lambda key: jax.random.rademacher(key, codes.shape, codes.dtype))(keys)
+    shape, dtype = output.codes.shape, sparse.values(output.codes).dtype
+    signs = jax.vmap(lambda key: jax.random.rademacher(key, shape, dtype))(keys)
     return jacobians.estimate(model.encode, batch.x, signs)
 
 

@@ -9,7 +9,7 @@ import jax
 from jaxtyping import Array, Float
 
 from sae_jax import types
-from sae_jax.ops import sparse
+from sae_jax.ops import geometry, sparse
 
 
 def gate_l1(
@@ -28,6 +28,6 @@ def gate_reconstruction(
     So that gates are open where a latent is of use; the decoder must not learn from it.
     """
     del context
-    w_dec, b_dec = jax.lax.stop_gradient((params["w_dec"], params["b_dec"]))
+    w_dec, b_dec = jax.lax.stop_gradient((geometry.decoder_rows(params, output), params["b_dec"]))
     x_hat = jax.nn.relu(sparse.all_of(output.pre)) @ w_dec + b_dec[None]
     return ((batch.target - x_hat) ** 2).sum(axis=-1)

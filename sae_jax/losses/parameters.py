@@ -39,7 +39,7 @@ def orthogonality(
       context: its key draws the chunks.
       chunks: of equal size, up to what does not fill them; 1 compares all with all.
     """
-    w_dec = geometry.decoder_rows(params, output)
+    w_dec = geometry.latent_rows(params, output)
     size = w_dec.shape[0] // chunks
     if size < 2:
         raise errors.UserError(

@@ -7,7 +7,7 @@ one term for each place (van den Oord et al. 2017, arXiv:1711.00937, section 3.2
 import jax
 from jaxtyping import Array, Float
 
-from sae_jax import types
+from sae_jax import errors, types
 
 
 def codebook(
@@ -18,7 +18,7 @@ def codebook(
     In squared units of the codebook; sg stops the gradient. Leave it out with `update="average"`.
     """
     del params, batch, context
-    extras = _extras("codebook", output)
+    extras = _extras(output)
     return _distance(jax.lax.stop_gradient(extras["encoded"]), extras["quantised"])
 
 
@@ -30,7 +30,7 @@ def commitment(
     In squared units of the codebook; sg stops the gradient. The paper's weight is 0.25.
     """
     del params, batch, context
-    extras = _extras("commitment", output)
+    extras = _extras(output)
     return _distance(extras["encoded"], jax.lax.stop_gradient(extras["quantised"]))
 
 
@@ -38,7 +38,7 @@ def _distance(a: jax.Array, b: jax.Array) -> jax.Array:
     return ((a - b) ** 2).sum(axis=-1).mean(axis=-1)
 
 
-def _extras(term: str, output: types.Output) -> dict[str, jax.Array]:
+def _extras(output: types.Output) -> dict[str, jax.Array]:
     if "quantised" not in output.extras:
-        raise ValueError(f'{term} needs a codebook: set model.name="vq"')
+        raise errors.ConfigError('it needs a codebook: set config.model.name="vq"')
     return output.extras

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.ops import bernoulli
 
 
@@ -100,7 +100,7 @@ def bce(
     `output="sigmoid"`.
     """
     del params, context
-    return bernoulli.cross_entropy(batch.target, _logits("bce", output)).sum(axis=-1)
+    return bernoulli.cross_entropy(batch.target, _logits(output)).sum(axis=-1)
 
 
 def emphasised(
@@ -129,9 +129,9 @@ def emphasised(
     """
     del params, context
     if of not in ("mse", "bce"):
-        raise ValueError(f'emphasised: of="{of}": choose from mse, bce')
+        raise errors.ConfigError(f'of="{of}": choose from mse, bce')
     if of == "bce":
-        each = bernoulli.cross_entropy(batch.target, _logits("emphasised", output))
+        each = bernoulli.cross_entropy(batch.target, _logits(output))
     else:
         each = (batch.target - output.x_hat) ** 2
     return (jnp.where(batch.x != batch.target, alpha, beta) * each).sum(axis=-1)
@@ -161,8 +161,9 @@ def layerwise(
     """
     del params
     if "layer_input" not in output.extras:
-        raise ValueError(
-            "layerwise needs a model that reconstructs its layers: mlp, layerwise=True"
+        raise errors.ConfigError(
+            'it needs a model that reconstructs its layers: set config.model.name="mlp" and '
+            "config.model.layerwise=True"
         )
     wanted = (batch.target, *output.extras["layer_input"][1:])
     pairs = zip(wanted, output.extras["layer_output"], strict=True)
@@ -170,7 +171,9 @@ def layerwise(
     return each[jnp.minimum(context.step // steps, len(each) - 1)]
 
 
-def _logits(term: str, output: types.Output) -> jax.Array:
+def _logits(output: types.Output) -> jax.Array:
     if "logits" not in output.extras:
-        raise ValueError(f'{term} needs a model that ends in a sigmoid: set model.output="sigmoid"')
+        raise errors.ConfigError(
+            'it needs a model that ends in a sigmoid: set config.model.output="sigmoid"'
+        )
     return output.extras["logits"]

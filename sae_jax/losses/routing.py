@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sae_jax import types
+from sae_jax import errors, types
 
 
 def load_balance(
@@ -19,7 +19,7 @@ def load_balance(
     """
     del params, context
     if "router" not in output.extras:
-        raise ValueError('load_balance needs a router: set model.name="switch"')
+        raise errors.ConfigError('it needs a router: set config.model.name="switch"')
     p, mask = output.extras["router"], types.mask(batch)[:, None]
     sent = jax.nn.one_hot(p.argmax(axis=1), p.shape[1])
     share, mean = ((rows * mask).sum(axis=0) / mask.sum() for rows in (sent, p))

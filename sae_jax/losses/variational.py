@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.ops import gaussian, likelihood, schedule
 
 
@@ -23,7 +23,7 @@ def expected_nll(
     Of the likelihood that the model has: Bernoulli, or normal, its constant included.
     """
     del params, context
-    return -_log_likelihood("expected_nll", batch, output).mean(axis=1)
+    return -_log_likelihood(batch, output).mean(axis=1)
 
 
 def gaussian_kl(
@@ -34,7 +34,7 @@ def gaussian_kl(
     In closed form (Kingma & Welling 2014, appendix B), summed over the latents.
     """
     del params, batch, context
-    return _kl("gaussian_kl", output)
+    return _kl(output)
 
 
 def kl_capacity(
@@ -60,7 +60,7 @@ def kl_capacity(
     """
     del params
     mask = types.mask(batch)
-    mean = (_kl("kl_capacity", output) * mask).sum() / mask.sum()
+    mean = (_kl(output) * mask).sum() / mask.sum()
     distance = jnp.abs(mean - schedule.value(capacity, context.step))
     return jnp.broadcast_to(distance, mask.shape)
 
@@ -77,7 +77,7 @@ def iwae(
     `grad log w_i` over draws that were chosen with probabilities w~.
     """
     del params, context
-    log_w = _log_likelihood("iwae", batch, output) + output.extras["log_ratio"]
+    log_w = _log_likelihood(batch, output) + output.extras["log_ratio"]
     if "log_weights" not in output.extras:
         return _negative_bound(log_w)
     slope = -log_w.mean(axis=1)
@@ -88,19 +88,19 @@ def _negative_bound(log_w: jax.Array) -> jax.Array:
     return math.log(log_w.shape[1]) - jax.nn.logsumexp(log_w, axis=1)
 
 
-def _log_likelihood(term: str, batch: types.Batch, output: types.Output) -> jax.Array:
+def _log_likelihood(batch: types.Batch, output: types.Output) -> jax.Array:
     """Returns `log p(target | z)` of each draw, `[batch, k]`."""
-    extras = _extras(term, output)
+    extras = _extras(output)
     sigma = extras.get("sigma")
     return likelihood.log_likelihood(batch.target[:, None], extras["decoded"], sigma)
 
 
-def _kl(term: str, output: types.Output) -> jax.Array:
-    extras = _extras(term, output)
+def _kl(output: types.Output) -> jax.Array:
+    extras = _extras(output)
     return gaussian.kl(extras["mean"], extras["log_var"]).sum(axis=-1)
 
 
-def _extras(term: str, output: types.Output) -> dict[str, jax.Array]:
+def _extras(output: types.Output) -> dict[str, jax.Array]:
     if "log_var" not in output.extras:
-        raise ValueError(f'{term} needs a posterior: set model.name="vae"')
+        raise errors.ConfigError('it needs a posterior: set config.model.name="vae"')
     return output.extras

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
+from sae_jax.ops import murmur
 
 _CHUNK = 10  # Draws at once for each example of a batch: what is decoded stays in the caches.
 MEANING = {
@@ -75,17 +76,10 @@ def finish(totals: dict[str, Any]) -> dict[str, float]:
 def _keys(x: jax.Array) -> jax.Array:
     """Returns a key for each example, made of its bits: typed PRNG keys `[batch]`."""
     place = jnp.arange(x.shape[1], dtype=jnp.uint32)[None]
-    word = _mix(jax.lax.bitcast_convert_type(x, jnp.uint32) + _mix(place))
+    word = murmur.mix(jax.lax.bitcast_convert_type(x, jnp.uint32) + murmur.mix(place))
     return jax.vmap(jax.random.fold_in, (None, 0))(
         jax.random.key(0), word.sum(axis=1, dtype=jnp.uint32)
     )
-
-
-def _mix(x: jax.Array) -> jax.Array:
-    """MurmurHash3's 32-bit finaliser: every bit of x moves about half of the bits."""
-    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
-    return x ^ (x >> 16)
 
 
 def _largest_divisor(n: int, limit: int) -> int:

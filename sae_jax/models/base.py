@@ -22,7 +22,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.ops import sparse
 
 Params = dict[str, Any]
@@ -44,7 +44,10 @@ def bind(
 
     def call(method: str, *args: Any) -> Any:
         if not hasattr(model, method):
-            raise ValueError(f"{type(model).__name__} has no {method}: choose another model")
+            raise errors.ConfigError(
+                f"it needs a model with {method}, and {type(model).__name__} has none: set another "
+                "config.model.name, or leave it out"
+            )
         return model.apply({"params": params, "stats": stats}, *args, method=method)
 
     return types.Bound(encode, call)

@@ -16,7 +16,6 @@ import math
 from typing import Any, Literal
 
 from flax import linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
@@ -105,17 +104,18 @@ class ConvolutionalAutoencoder(nn.Module):
         """Returns every parameter by its name."""
         shapes = self._shapes
         params: dict[str, Any] = {}
+        zeros: Any = nn.initializers.zeros
+        last = layers.output_bias(self.bias, self.output, x.reshape(-1, shapes[0][-1]))
         gain = 2.0 if self.nonlinearity in layers.RECTIFIERS else 1.0
         for i, (wide, narrow) in enumerate(itertools.pairwise(shapes)):
             c_in, c_out = wide[-1], narrow[-1]
-            params[f"enc_{i}"] = self._layer(f"enc_{i}", c_in, c_out, gain, jnp.zeros(c_out))
+            params[f"enc_{i}"] = self._layer(f"enc_{i}", c_in, c_out, gain, zeros)
             # The share of a kernel that reaches one place is what the stride leaves of it.
             back = (gain if i else 1.0) * self.stride ** (len(wide) - 1)
-            bias = jnp.zeros(c_in) if i else self._output_bias(x)
+            bias = zeros if i else last
             params[f"dec_{i}"] = self._layer(f"dec_{i}", c_out, c_in, back, bias, turned=True)
         if self.d_sae:
             flat = math.prod(shapes[-1])
-            zeros: Any = nn.initializers.zeros
             encode, decode = map(layers.initializer, ("identity", self.nonlinearity))
             params["w_enc"] = self.param("w_enc", encode, (flat, self.d_sae))
             params["b_enc"] = self.param("b_enc", zeros, (self.d_sae,))
@@ -124,13 +124,16 @@ class ConvolutionalAutoencoder(nn.Module):
         return params
 
     def _layer(
-        self, name: str, c_in: int, c_out: int, gain: float, bias: Array, turned: bool = False
+        self, name: str, c_in: int, c_out: int, gain: float, bias: Any, turned: bool = False
     ) -> dict[str, Array]:
-        """Returns a kernel, its last two axes turned for a transposed convolution, and a bias."""
+        """Returns a kernel, its last two axes turned for a transposed convolution, and a bias.
+
+        `bias` is its initialiser.
+        """
 
         def make(key: Array) -> dict[str, Array]:
             w = conv.kernel(key, self.kernel, len(self._shapes[0]) - 1, c_in, c_out, gain)
-            return {"w": w.swapaxes(-1, -2) if turned else w, "b": jnp.asarray(bias)}
+            return {"w": w.swapaxes(-1, -2) if turned else w, "b": bias(key, (c_out,))}
 
         return self.param(name, make)
 
@@ -158,13 +161,6 @@ class ConvolutionalAutoencoder(nn.Module):
 
     def _act(self, pre: Array) -> Array:
         return layers.NONLINEARITIES[self.nonlinearity](pre)
-
-    def _output_bias(self, x: Array) -> Array:
-        channels = self._shapes[0][-1]
-        if self.bias == "zeros":
-            return jnp.zeros(channels)
-        x = x.reshape(-1, channels)
-        return layers.mean_logit(x) if self.output == "sigmoid" else x.mean(axis=0)
 
 
 def check_grid(grid: tuple[int, ...] | None) -> None:

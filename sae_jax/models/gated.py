@@ -31,7 +31,8 @@ class Gated(nn.Module):
       d_in: width of the input.
       d_sae: number of latents.
       decoder_norm: norm of the decoder rows at the start; `w_enc` starts as their copy.
-      bias: how `b_dec` starts: "zeros", or the "mean" of the examples that `init` sees.
+      bias: how `b_dec` starts: "zeros", or the "mean" or geometric "median" of the examples that
+        `init` sees.
     """
 
     d_in: int

@@ -1,4 +1,4 @@
-"""What architectures are made of: layers, initialisers, non-linearities, and checks of fields."""
+"""What architectures are made of: linear codes, initialisers, non-linearities, checks of fields."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 import dataclasses
@@ -155,26 +155,6 @@ def decode(params: Mapping[str, Any], codes: jax.Array | types.Codes) -> jax.Arr
     return sparse.product(codes, params["w_dec"]) + params["b_dec"][None]
 
 
-class Linear(nn.Module):
-    """A linear layer with parameters `w` `[d_in, d_out]` and `b` `[d_out]`.
-
-    Attributes:
-      d_out: width of its output.
-      init: of `w`.
-      bias: of `b`: called with a key and the shape.
-    """
-
-    d_out: int
-    init: Any = nn.initializers.glorot_uniform()
-    bias: Any = nn.initializers.zeros
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns `x w + b`."""
-        w = self.param("w", self.init, (x.shape[-1], self.d_out))
-        return x @ w + self.param("b", self.bias, (self.d_out,))[None]
-
-
 def initializer(nonlinearity: str) -> Any:
     """Returns how weights before a non-linearity start.
 
@@ -267,6 +247,22 @@ def mean_logit(x: jax.Array, smallest: float = 1e-3) -> jax.Array:
     """Returns `[d_in]`, the logit of the mean of `x` over its rows; a sigmoid undoes it."""
     mean = jnp.clip(x.mean(axis=0), smallest, 1 - smallest)
     return jnp.log(mean) - jnp.log1p(-mean)
+
+
+def output_bias(
+    bias: Literal["zeros", "mean"], output: str, x: jax.Array
+) -> Callable[[jax.Array, tuple[int, ...]], jax.Array]:
+    """Returns the initialiser of the last bias of a decoder.
+
+    Args:
+      bias: "zeros"; or "mean": without its weights the decoder gives the mean of the rows of `x`.
+      output: what the decoder ends in, "sigmoid" or what leaves the mean as it is.
+      x: `[rows, width]`, examples.
+    """
+    if bias == "zeros":
+        return nn.initializers.zeros
+    mean = mean_logit(x) if output == "sigmoid" else x.mean(axis=0)
+    return lambda key, shape: jnp.asarray(mean)
 
 
 def check_choice(field: str, value: str, choices: Collection[str]) -> None:

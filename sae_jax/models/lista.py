@@ -36,7 +36,8 @@ class LearnedShrinkage(nn.Module):
       eta: size of a step, above 0.
       learn_eta: whether `eta` `[steps]` is a parameter that starts there.
       decoder_norm: norm of the decoder rows at the start; `w_enc` starts as their copy.
-      bias: how `b_dec` starts: "zeros", or the "mean" of the examples that `init` sees.
+      bias: how `b_dec` starts: "zeros", or the "mean" or geometric "median" of the examples that
+        `init` sees.
     """
 
     d_in: int

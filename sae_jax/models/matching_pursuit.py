@@ -32,7 +32,8 @@ class MatchingPursuit(nn.Module):
       d_sae: number of latents.
       k: steps; a latent may be taken more than once, so at most so many are active.
       relu: whether only positive products count.
-      bias: how `b_dec` starts: "zeros", or the "mean" of the examples that `init` sees.
+      bias: how `b_dec` starts: "zeros", or the "mean" or geometric "median" of the examples that
+        `init` sees.
     """
 
     d_in: int

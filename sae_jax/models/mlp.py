@@ -124,7 +124,7 @@ class DeepAutoencoder(nn.Module):
             encoder.append(self._layer("enc", i, last, (wide, narrow), init, nn.initializers.zeros))
             out = self.d_out if i == 0 else wide
             init = layers.initializer("identity" if i == 0 else self.nonlinearity)
-            bias = self._centre(x) if i == 0 else nn.initializers.zeros
+            bias = nn.initializers.zeros if i else layers.output_bias(self.bias, self.output, x)
             w = encoder[i]["w"].T if self.tied else None
             decoder.append(self._layer("dec", i, last, (narrow, out), init, bias, w))
         return encoder, decoder
@@ -169,13 +169,6 @@ class DeepAutoencoder(nn.Module):
             jax.random.fold_in(context.key, i), 1 - self.layer_noise, h.shape
         )
         return jnp.where(keep, h, 0.0)
-
-    def _centre(self, x: Array) -> Any:
-        """Returns the initialiser of the bias of the output."""
-        if self.bias == "zeros":
-            return nn.initializers.zeros
-        mean = layers.mean_logit(x) if self.output == "sigmoid" else x.mean(axis=0)
-        return lambda key, shape: jnp.asarray(mean)
 
 
 def _linear(layer: dict[str, Array], x: Array) -> Array:

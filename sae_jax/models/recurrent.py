@@ -129,9 +129,10 @@ class RecurrentAutoencoder(nn.Module):
         pre = self._read(self.param("reader", self._cell(width)), steps) @ w_enc + b_enc[None]
         codes = self.activation(pre, context)
         start = jnp.split(jnp.tanh(codes @ w_dec + b_dec[None]), len(lengths) * parts, axis=-1)
+        last = layers.output_bias(self.bias, self.output, steps.reshape(-1, width))
         written = {}
         for i, (name, length) in enumerate(lengths.items()):
-            writer = self.param(name, self._cell(width, writes=self._centre(steps)))
+            writer = self.param(name, self._cell(width, writes=last))
             state = tuple(start[i * parts : (i + 1) * parts])
             written[name] = self._write(writer, state, length)
         written["past"] = written["past"][::-1]
@@ -168,8 +169,8 @@ class RecurrentAutoencoder(nn.Module):
         written = jax.lax.scan(take, (state, bias), length=length)[1]
         return written if self.feedback else _linear(written, cell)
 
-    def _cell(self, width: int, writes: Array | None = None) -> Callable[[Array], Cell]:
-        """Returns the initialiser of a cell; `writes` is the first bias of its output, if any."""
+    def _cell(self, width: int, writes: Any = None) -> Callable[[Array], Cell]:
+        """Returns the initialiser of a cell; `writes` is that of its output's bias, if any."""
         blocks = _CELLS[self.cell][1]
 
         def make(key: Array) -> Cell:
@@ -184,17 +185,11 @@ class RecurrentAutoencoder(nn.Module):
             if writes is None or self.feedback:
                 made["w_in"] = _beside(_GLOROT, into, blocks, (width, self.hidden))
             if writes is not None:
-                made |= {"w_out": _GLOROT(out, (self.hidden, width)), "b_out": jnp.asarray(writes)}
+                w_out, b_out = _GLOROT(out, (self.hidden, width)), writes(out, (width,))
+                made |= {"w_out": w_out, "b_out": b_out}
             return made
 
         return make
-
-    def _centre(self, steps: Array) -> Array:
-        """Returns the first bias of the output, `[width]`."""
-        flat = steps.reshape(-1, steps.shape[-1])
-        if self.bias == "zeros":
-            return jnp.zeros(flat.shape[-1])
-        return layers.mean_logit(flat) if self.output == "sigmoid" else flat.mean(axis=0)
 
 
 def _beside(init: Any, key: Array, blocks: int, shape: tuple[int, int]) -> Array:

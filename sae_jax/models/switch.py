@@ -39,8 +39,8 @@ class Switch(nn.Module):
       experts: how many; they divide d_sae.
       k: latents that the chosen expert keeps, at most d_sae / experts; negative ones become 0.
       decoder_norm: norm of the decoder rows at the start; `w_enc` starts as their copy.
-      bias: how `b_dec` starts, and `b_router` with it: "zeros", or the "mean" of the examples that
-        `init` sees.
+      bias: how `b_dec` starts, and `b_router` with it: "zeros", or the "mean" or geometric "median"
+        of the examples that `init` sees.
     """
 
     d_in: int

@@ -133,6 +133,7 @@ class VariationalAutoencoder(nn.Module):
         """
         zeros = nn.initializers.zeros
         centre = jnp.zeros(self.d_in) if x is None or self.bias == "zeros" else x.mean(axis=0)
+        last = zeros if x is None else layers.output_bias(self.bias, self.output, x)
         widths = [self.d_in, *self.hidden]
         inner = layers.initializer(self.nonlinearity)
         outer = layers.initializer("identity")
@@ -159,7 +160,7 @@ class VariationalAutoencoder(nn.Module):
         ]
         decoder = []
         for i in range(depth, -1, -1):
-            init, bias = (inner, zeros) if i else (outer, self._centre(x))
+            init, bias = (inner, zeros) if i else (outer, last)
             if i == depth:
                 decoder.append(beside_code("dec", init, (self.d_sae, widths[i]), bias))
             else:
@@ -191,12 +192,6 @@ class VariationalAutoencoder(nn.Module):
 
     def _mean_of(self, decoded: Array) -> Array:
         return layers.NONLINEARITIES[self.output](decoded)
-
-    def _centre(self, x: Array | None) -> Any:
-        if self.bias == "zeros" or x is None:
-            return nn.initializers.zeros
-        mean = layers.mean_logit(x) if self.output == "sigmoid" else x.mean(axis=0)
-        return lambda key, shape: jnp.asarray(mean)
 
 
 def _draw(mean: Array, log_var: Array, noise: Array) -> tuple[Array, Array]:

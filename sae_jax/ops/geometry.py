@@ -4,9 +4,10 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sae_jax import types
+from sae_jax import errors, types
 
 _TINY = 1e-8  # A row of zeros has no direction; it stays finite instead of becoming 0/0.
+_REMEDY = "set another config.model.name, or leave it out"
 
 
 def norms(rows: Float[Array, "d_sae d_in"]) -> Float[Array, "d_sae 1"]:
@@ -19,12 +20,37 @@ def decoder_norms(params: types.PyTree, output: types.Output) -> Float[Array, " 
     """Returns what one unit of each latent writes: what the model says, or the norms of rows."""
     if "decoder_norms" in output.extras:
         return output.extras["decoder_norms"]
-    return norms(decoder_rows(params, output))[:, 0]
+    return norms(latent_rows(params, output))[:, 0]
 
 
 def decoder_rows(params: types.PyTree, output: types.Output) -> Float[Array, "d_sae d_out"]:
-    """Returns the rows that the model decodes with: `w_dec`, or what it makes of it."""
-    return output.extras["w_dec"] if "w_dec" in output.extras else params["w_dec"]
+    """Returns the rows that the model decodes with: `w_dec`, or what it makes of it.
+
+    Raises:
+      ConfigError: the model has no such rows, or layers behind them.
+    """
+    rows = latent_rows(params, output)
+    if rows.shape[1] != output.x_hat.shape[-1]:
+        raise errors.ConfigError(
+            f"it decodes with w_dec alone, whose rows have {rows.shape[1]} numbers in this model, "
+            f"and reconstructions {output.x_hat.shape[-1]}: {_REMEDY}"
+        )
+    return rows
+
+
+def latent_rows(params: types.PyTree, output: types.Output) -> Float[Array, "d_sae width"]:
+    """Returns what each latent writes, whether to the output or to a layer before it.
+
+    Raises:
+      ConfigError: the model has no `w_dec` with a row for each latent, as `clt`, which keeps those
+        of its layers apart, or `mlp` with `tied`.
+    """
+    rows = output.extras.get("w_dec", params.get("w_dec"))
+    if rows is None or rows.ndim != 2 or len(rows) != output.codes.shape[-1]:
+        raise errors.ConfigError(
+            f"it needs a model with one array w_dec that has a row for each latent: {_REMEDY}"
+        )
+    return rows
 
 
 def unit_rows(rows: Float[Array, "d_sae d_in"]) -> Float[Array, "d_sae d_in"]:

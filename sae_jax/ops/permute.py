@@ -3,7 +3,7 @@
 A balanced Feistel network over the smallest even number of bits that holds n, with cycle walking
 (Black & Rogaway 2002, "Ciphers with arbitrary finite domains"): a value that falls outside 0..n-1
 is encrypted again until it falls inside. The domain is below 4 n, so a value walks less than four
-times on average. The round function is the finaliser of MurmurHash3.
+times on average. The round function is `sae_jax/ops/murmur.py`.
 
 All arithmetic is in uint32, where NumPy and JAX agree bit for bit, so a data set kept on the device
 and one read on the host give the same batches.
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sae_jax.ops import each
+from sae_jax.ops import each, murmur
 
 _ROUNDS = 6
 
@@ -29,8 +29,8 @@ def round_keys(seed: int | each.Each, epoch: Any) -> Any:
     """
     xp: Any = jnp if isinstance(epoch, jax.Array) else np
     with np.errstate(over="ignore"):
-        word = _mix(xp, xp.asarray(epoch).astype(xp.uint32) + _mix(xp, xp.uint32(seed)))
-        return _mix(xp, word + xp.arange(1, _ROUNDS + 1, dtype=xp.uint32) * xp.uint32(0x9E3779B9))
+        word = murmur.mix(xp.asarray(epoch).astype(xp.uint32) + murmur.mix(xp.uint32(seed)))
+        return murmur.mix(word + xp.arange(1, _ROUNDS + 1, dtype=xp.uint32) * xp.uint32(0x9E3779B9))
 
 
 def at(keys: Any, index: Any, n: int) -> Any:
@@ -67,14 +67,5 @@ def _encrypt(xp: Any, keys: Any, x: Any, half: int) -> Any:
     low = xp.uint32((1 << half) - 1)
     left, right = x >> xp.uint32(half), x & low
     for r in range(_ROUNDS):
-        left, right = right, left ^ (_mix(xp, right ^ keys[r]) & low)
+        left, right = right, left ^ (murmur.mix(right ^ keys[r]) & low)
     return (left << xp.uint32(half)) | right
-
-
-def _mix(xp: Any, x: Any) -> Any:
-    """MurmurHash3's 32-bit finaliser."""
-    x = x ^ (x >> xp.uint32(16))
-    x = x * xp.uint32(0x85EBCA6B)
-    x = x ^ (x >> xp.uint32(13))
-    x = x * xp.uint32(0xC2B2AE35)
-    return x ^ (x >> xp.uint32(16))

@@ -10,6 +10,8 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from sae_jax.ops import murmur
+
 
 def to_bfloat16(x: Array, chance: Array) -> Array:
     """Returns the bfloat16 below or above each number of `x`, by 16 random bits.
@@ -24,14 +26,9 @@ def to_bfloat16(x: Array, chance: Array) -> Array:
 
 
 def chance(shape: tuple[int, ...], count: Array) -> Array:
-    """Returns 32 random bits for each place of an array in step `count`.
-
-    They are the last steps of MurmurHash3 (Appleby 2011), which mixes all bits into all others.
-    """
+    """Returns 32 random bits for each place of an array in step `count`."""
     place = jnp.zeros(shape, jnp.uint32)
     for axis, stride in enumerate(math.prod(shape[axis + 1 :]) for axis in range(len(shape))):
         place += lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride % 2**32)
     bits = place * jnp.uint32(0x9E3779B1) + count.astype(jnp.uint32) * jnp.uint32(0x85EBCA77)
-    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
-    bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
-    return bits ^ (bits >> 16)
+    return murmur.mix(bits)

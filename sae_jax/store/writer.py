@@ -6,6 +6,7 @@ import fcntl
 import json
 from pathlib import Path
 import shutil
+import time
 from typing import Any
 import zlib
 
@@ -17,6 +18,7 @@ from sae_jax import errors, files
 from sae_jax.store import codec, mapped, plan as plans, sequences as token_sequences
 
 NORM, SUM, SQUARE, SPECIAL = "/norm", "/sum", "/square", "special"
+_ABANDONED = 3600.0  # Seconds since a part of a file grew, after which no one writes it.
 _ROWS = 256  # Of float64 that are summed at once: they fit a cache.
 EXCLUDED, STATISTICS = "excluded.npy", "statistics.safetensors"
 
@@ -97,7 +99,15 @@ class Writer:
         with _alone(self.folder):
             if not (self.folder / plans.MANIFEST).is_file():
                 self._finish()
+                self._remove_parts()
         return True
+
+    def _remove_parts(self) -> None:
+        """Removes parts of files that writers left which were killed."""
+        for path in self.folder.rglob(f"*{files.PARTIAL}"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _ABANDONED:
+                    path.unlink()
 
     def _begin(self, tokens: token_sequences.Sequences | None) -> None:
         path = self.folder / plans.PLAN

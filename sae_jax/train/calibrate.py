@@ -57,7 +57,7 @@ def thresholds(
 
     def found(power: float) -> float:
         scaled = _scaled(method, state, 2.0**power)
-        return evaluate.finish(evaluation, evaluator.totals("held-out", evaluation, scaled))["l0"]
+        return evaluate.finish(evaluation, evaluator.totals(evaluation, scaled))["l0"]
 
     low, high = _bracket(found, calibration.l0)
     for _ in range(_HALVINGS):

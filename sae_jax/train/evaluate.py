@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 
-from sae_jax import mesh as meshes, types
+from sae_jax import errors, mesh as meshes, types
 from sae_jax.data import base
 from sae_jax.models import base as models
 from sae_jax.ops import corrupt, each
@@ -33,9 +33,9 @@ class Metric(NamedTuple):
     prepare: Callable[[Any, base.Dataset], dict[str, Any]] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What is measured on which data.
+    """What is measured on which data; equal to itself alone, as what an evaluator keeps of it is.
 
     Attributes:
       data: the split.
@@ -69,7 +69,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Runs evaluations of one method; compiles once for each shape of batch."""
+    """Runs evaluations of one method; compiles each once for each shape of batch."""
 
     def __init__(self, method: step.Method, mesh: Mesh) -> None:
         """Compiles nothing yet."""
@@ -78,30 +78,30 @@ class Evaluator:
         reconstruct = meshes.over(mesh, functools.partial(step.reconstruct, method))
         self._reconstruct = each.jit(reconstruct, out_shardings=self._whole)
         self._gather = jax.jit(lambda tree: tree, out_shardings=self._whole)
-        self._programs: dict[str, Callable[..., Any]] = {}
-        self._references: dict[str, np.ndarray] = {}
+        self._programs: dict[Evaluation, Callable[..., Any]] = {}
+        self._references: dict[Evaluation, np.ndarray] = {}
 
-    def totals(self, name: str, evaluation: Evaluation, state: step.State) -> Totals:
+    def totals(self, evaluation: Evaluation, state: step.State) -> Totals:
         """Returns the sums of every metric over the split, float64."""
         return functools.reduce(
-            functools.partial(jax.tree.map, np.add), self.blocks(name, evaluation, state)
+            functools.partial(jax.tree.map, np.add), self.blocks(evaluation, state)
         )
 
-    def blocks(self, name: str, evaluation: Evaluation, state: step.State) -> Iterator[Totals]:
+    def blocks(self, evaluation: Evaluation, state: step.State) -> Iterator[Totals]:
         """Yields the sums of every metric over each batch of the split, float64."""
         state = step.at_rest(self._method, state)
-        if name not in self._programs:
-            self._programs[name] = self._program(evaluation)
-            self._references[name] = _first_mean(evaluation)
+        if evaluation not in self._programs:
+            self._programs[evaluation] = self._program(evaluation)
+            self._references[evaluation] = _first_mean(evaluation)
         split = meshes.split_batch(self._mesh)
-        reference, prepared = self._references[name], self._prepared(evaluation, state)
+        reference, prepared = self._references[evaluation], self._prepared(evaluation, state)
         for index, mask in base.batches(evaluation.data.length, evaluation.batch_size):
             raw = evaluation.data.rows(index)
             placed, row, mask = (
                 jax.tree.map(functools.partial(feed.put, sharding=split), part)
                 for part in (raw, index, mask)
             )
-            sums = self._programs[name](state, placed, row, mask, reference, prepared)
+            sums = self._programs[evaluation](state, placed, row, mask, reference, prepared)
             yield jax.tree.map(lambda total: np.asarray(total, np.float64), sums)
 
     def lowered(self, evaluation: Evaluation, state: step.State) -> Any:
@@ -124,7 +124,7 @@ class Evaluator:
         self, evaluations: Mapping[str, Evaluation], state: step.State
     ) -> dict[str, Totals]:
         """Returns the totals of each evaluation, by name."""
-        return {name: self.totals(name, each, state) for name, each in evaluations.items()}
+        return {name: self.totals(each, state) for name, each in evaluations.items()}
 
     def outputs(self, state: step.State, batch: types.Batch) -> types.Output:
         """Returns the output for a batch, in the scale of the data, as NumPy arrays."""
@@ -139,13 +139,14 @@ class Evaluator:
         state = step.at_rest(self._method, state)
         codes, x_hat = [], []
 
-        def of(state: step.State, raw: Any) -> types.Output:
-            return step.reconstruct(self._method, state, data.decode(raw))
+        def seen(raw: Any) -> types.Batch:
+            return types.Batch(data.decode(raw).x)
 
-        reconstruct = each.jit(meshes.over(self._mesh, of), out_shardings=self._whole)
+        # By itself: what the model makes of examples is the same program for any data set.
+        decode = jax.jit(seen, out_shardings=self._whole)
         for index, mask in base.batches(data.length, batch_size):
             raw = jax.tree.map(lambda array: feed.put(array, self._whole), data.rows(index))
-            output = reconstruct(state, raw)
+            output = self._reconstruct(state, decode(raw))
             rows = int(mask.sum())
             codes.append(np.asarray(output.codes)[:rows])
             x_hat.append(np.asarray(output.x_hat)[:rows])
@@ -179,7 +180,11 @@ class Evaluator:
             found = {}
             for name, metric in evaluation.metrics.items():
                 given = {"prepared": prepared[name]} if name in prepared else {}
-                found[name] = models.supply(metric.sums, bound)(batch, output, reference, **given)
+                of = models.supply(metric.sums, bound)
+                try:
+                    found[name] = of(batch, output, reference, **given)
+                except errors.ConfigError as error:
+                    raise errors.ConfigError(f"config.evals: metric {name}: {error}") from error
             return found
 
         return each.jit(meshes.over(self._mesh, sums), out_shardings=self._whole)

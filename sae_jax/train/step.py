@@ -213,8 +213,8 @@ def _loss(
     for name, term in method.terms.items():
         try:
             values = base.supply(term.of, bound)(params, batch, output, context)
-        except errors.NotAtOnceError as error:
-            raise errors.UserError(f"config.loss.{name}: {error}") from error
+        except errors.ConfigError as error:
+            raise errors.ConfigError(f"config.loss.{name}: {error}") from error
         terms[name] = (values * mask).sum() / mask.sum()
     loss = jnp.asarray(0.0)
     for name, term in method.terms.items():

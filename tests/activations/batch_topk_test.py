@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.activations import batch_topk
 from sae_jax.models import base, layers, sae
 from sae_jax.ops import sparse
@@ -66,6 +66,11 @@ def test_before_training_every_positive_latent_is_active():
 def test_fields_that_cannot_be(fields):
     with pytest.raises(ValueError, match="it must be"):
         batch_topk.Activation(**fields)
+
+
+def test_more_than_there_are_latents_is_refused():
+    with pytest.raises(errors.ConfigError, match="config.model.activation.k=99 of"):
+        _run(PRE, k=99)
 
 
 def _step(form, x, rescale):

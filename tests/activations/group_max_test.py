@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.activations import abs_topk, group_max
 
 PRE = jnp.asarray([[0.5, -1.0, 3.0, -4.0], [-4.0, -1.0, -3.0, 2.0]], jnp.float32)
@@ -16,7 +16,7 @@ def test_the_largest_of_each_group_is_kept_if_it_is_positive():
 
 
 def test_groups_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="choose a k that divides them"):
+    with pytest.raises(errors.ConfigError, match="config.model.activation.k=3 groups of 4 latents"):
         group_max.Activation(k=3)(PRE, CONTEXT)
 
 

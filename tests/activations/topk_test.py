@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.activations import topk
 from sae_jax.models import layers
 from sae_jax.ops import schedule, sparse
@@ -77,7 +77,7 @@ def test_what_cannot_be_is_refused(fields):
 
 
 def test_more_than_there_are_latents_is_refused():
-    with pytest.raises(ValueError, match="k=5 of 4 latents"):
+    with pytest.raises(errors.ConfigError, match="config.model.activation.k=5 of 4 latents"):
         _codes(topk.Activation(k=5), PRE)
 
 

@@ -5,7 +5,7 @@ from sklearn import linear_model, svm
 
 from sae_jax.analysis import probe
 
-PROBES = [probe.logistic_regression, probe.linear_svm, probe.knn]
+PROBES = [probe.logistic_regression, probe.linear_svm]
 
 
 def _examples(rows, seed, noise=0.7, d=6):
@@ -60,15 +60,6 @@ def test_the_setting_is_the_best_on_what_is_left_out_and_not_on_the_test():
     assert got.error > 60
 
 
-def test_neighbours_vote():
-    train = probe.Examples(
-        np.asarray([[0.0], [1.0], [2.0], [10.0], [0.2]]), np.asarray([0, 0, 1, 1, 0])
-    )
-    test = probe.Examples(np.asarray([[1.9], [0.4], [9.0]]), np.asarray([0, 0, 1]))
-    assert probe.knn(train, test, 1, settings=(3,)).error == 0  # 1.9: 2 (1), 1 (0), 0.2 (0).
-    assert probe.knn(train, test, 1, settings=(1,)).error == pytest.approx(100 / 3)
-
-
 @pytest.mark.parametrize("reach", PROBES)
 def test_zeros_in_codes_change_the_form_and_not_the_numbers(reach, monkeypatch):
     train, test = _examples(200, 1, d=40), _examples(100, 2, d=40)
@@ -85,6 +76,6 @@ def test_zeros_in_codes_change_the_form_and_not_the_numbers(reach, monkeypatch):
 def test_what_cannot_be_probed_is_refused():
     train, test = _examples(30, 1), _examples(10, 2)
     with pytest.raises(ValueError, match="validation=30 of 30"):
-        probe.knn(train, test, validation=30)
+        probe.logistic_regression(train, test, validation=30)
     with pytest.raises(ValueError, match="all codes are 0"):
-        probe.knn(probe.Examples(0 * train.codes, train.label), test, validation=10)
+        probe.logistic_regression(probe.Examples(0 * train.codes, train.label), test, validation=10)

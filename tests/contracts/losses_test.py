@@ -1,5 +1,6 @@
 """Every loss term, found by name."""
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from experiments import build
-from sae_jax import losses, types
+from sae_jax import errors, losses, types
 from sae_jax.models import base
+from tests import variants
 
 ROWS, D_IN, D_SAE = 8, 4, 6
 ALL = build.losses_by_name()
@@ -132,3 +134,33 @@ def test_padding_does_not_change_other_rows(name):
     alone = TERMS[name](*_inputs(rows=5))
     np.testing.assert_array_equal(after, before)
     np.testing.assert_allclose(alone, before, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("variant", "activation"),
+    [("sae", "topk_sparse"), ("mlp_deep", "relu"), ("mlp_tied", "relu"), ("conv_pooled", "relu")]
+    + [("clt", "relu"), ("switch", None), ("vae", None), ("vq", None)],
+)
+def test_it_is_a_number_for_each_example_of_any_model_or_says_what_to_set(variant, activation):
+    model = variants.model(variant, activation)
+    x = jnp.ones((ROWS, variants.D_IN))
+    params, stats = base.init(model, jax.random.key(0), x)
+    context = types.Context(jnp.zeros((), jnp.int32), jax.random.key(0), jnp.zeros((), bool), True)
+    output, _ = jax.eval_shape(
+        lambda params: base.forward(model, params, stats, x, context), params
+    )
+    context = dataclasses.replace(context, dead=jnp.zeros(output.codes.shape[-1], bool))
+
+    def shape(of):
+        def term(params, output):
+            bound = base.bind(model, params, stats, context)
+            return base.supply(of, bound)(params, types.Batch(x), output, context)
+
+        try:
+            return jax.eval_shape(term, params, output).shape
+        except errors.UserError:
+            return None
+
+    shapes = {name: shape(of) for name, of in ALL.items()}
+    assert set(shapes.values()) <= {(ROWS,), None}, shapes
+    assert shapes["mse_sum"] == shapes["l1"] == (ROWS,)

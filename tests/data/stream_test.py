@@ -112,6 +112,8 @@ def test_what_is_not_there_is_named(model):
         stream.load("all", model, tokens, "mlp_in.1")
     with pytest.raises(errors.UserError, match="is no site of"):
         stream.load("test", model, tokens, "mlp_inn.1")
+    with pytest.raises(errors.UserError, match="needs --config.data.site=SITE"):
+        stream.load("test", model, tokens, "")
 
 
 def test_other_tokens_are_other_data(data, model):

@@ -31,6 +31,14 @@ def _one_line(result: subprocess.CompletedProcess, *said: str) -> None:
         ("--config.model.d_sae=many", ("d_sae", "many")),
         ("--config.keep_checkpoints=0", ("config.keep_checkpoints=0",)),
         ("--config.loss.l1=0.1", ("--config.loss.l1=0.1", "set one of its keys")),
+        (
+            '--config.model.activation={"name": "topk", "k": 9999}',
+            ("config.model.activation.k=9999", "choose a smaller k"),
+        ),
+        (
+            '--config.loss={"mse_sum": 1.0, "bce": 1.0}',
+            ("config.loss.bce", 'config.model.output="sigmoid"'),
+        ),
         ("--config.data.split=validation", ('"validation"', "train, test")),
         ("--config.data.folder=/nowhere/at/all", ("/nowhere/at/all",)),
         ("--config.batch_size=1000", ("512 examples", "config.batch_size")),

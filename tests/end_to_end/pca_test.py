@@ -25,7 +25,7 @@ def task() -> loop.Task:
 def _mse(task: loop.Task, state: step.State) -> dict[str, float]:
     evaluator = evaluate.Evaluator(task.method, task.mesh)
     return {
-        name: evaluate.finish(evaluation, evaluator.totals(name, evaluation, state))["mse_sum"]
+        name: evaluate.finish(evaluation, evaluator.totals(evaluation, state))["mse_sum"]
         for name, evaluation in task.evaluations.items()
     }
 

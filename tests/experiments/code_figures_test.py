@@ -90,7 +90,9 @@ def test_kernels_are_those_next_to_the_picture_whichever_way_they_point():
 
 def test_a_sheet_shows_each_kernel_on_its_own_scale():
     images = np.stack([np.full((2, 3), 4.0), np.full((2, 3), -0.1), np.zeros((2, 3))])
-    sheet = filters._sheet(images)
+    figure = Figure()
+    filters.draw({"kernels": {"enc_0": images}}, figure)
+    sheet = figure.axes[0].images[0].get_array().filled(np.nan)
     assert sheet.shape == (5, 7)
     np.testing.assert_array_equal(sheet[0], [1, 1, 1, np.nan, -1, -1, -1])
     np.testing.assert_array_equal(sheet[3], [0, 0, 0, *[np.nan] * 4])

@@ -8,7 +8,7 @@ import pytest
 from experiments import tables
 from experiments.figures import site_shares
 from experiments.tables import baselines, cross_layer, crosscoders, transcoders
-from sae_jax import types
+from sae_jax import spread, types
 from sae_jax.data import base, mlp_stack
 
 
@@ -87,7 +87,7 @@ def test_baselines_fill_columns(module, monkeypatch):
         assert found["random directions"]["exclusive"] == 0
     figure = Figure()
     column = "spurious" if module is crosscoders else "fvu"
-    module.draw([tables.Line(r, {column: tables.Stat(1, 0, 3)}) for r in module.ROWS], figure)
+    module.draw([tables.Line(r, {column: spread.Stat(1, 0, 3)}) for r in module.ROWS], figure)
     assert len(figure.axes[0].get_yticklabels()) == len(module.ROWS)
 
 

@@ -7,6 +7,7 @@ import pytest
 from experiments import figures, tables
 from experiments.figures import geometry
 from experiments.tables import ksvd, sanity_checks, sparse_but_wrong, superposition, tree
+from sae_jax import spread
 from sae_jax.data import ksvd as world
 from sae_jax.ops import dictionaries
 
@@ -138,7 +139,7 @@ def test_atoms_that_do_nothing_are_replaced_by_signals():
 
 
 def test_sparse_but_wrong_is_drawn_against_k():
-    stats = {c: tables.Stat(1.0, 0.1, 3) for c in sparse_but_wrong.COLUMNS}
+    stats = {c: spread.Stat(1.0, 0.1, 3) for c in sparse_but_wrong.COLUMNS}
     lines = [tables.Line(row, stats) for row in sparse_but_wrong.ROWS]
     figure = Figure()
     sparse_but_wrong.draw(lines, figure)
@@ -151,7 +152,7 @@ def test_tables_are_drawn(module):
     column = {ksvd: "atoms", sanity_checks: "recovered", superposition: "features"}.get(
         module, "parent_recall"
     )
-    lines = [tables.Line(row, {column: tables.Stat(1.0, 0.1, 3)}) for row in module.ROWS]
+    lines = [tables.Line(row, {column: spread.Stat(1.0, 0.1, 3)}) for row in module.ROWS]
     figure = Figure()
     module.draw(lines, figure)
     assert len(figure.axes[0].get_yticklabels()) == len(module.ROWS)

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from launch import table, trials
-from sae_jax import errors
+from sae_jax import errors, spread
 
 
 def _trial(folder, overrides, results=None, done=True):
@@ -24,7 +24,7 @@ def test_rows_are_the_finished_trials(tmp_path):
         _trial(tmp_path, {"l1": 0.1, "seed": 0}, {"test/fvu": 0.5, "test/l0": 10}),
         _trial(tmp_path, {"l1": 0.1, "seed": 1}, {"test/fvu": 0.7}, done=False),
         _trial(tmp_path, {"l1": 0.3, "seed": 0}, {"test/fvu": None, "test/l0": 3}),
-        _trial(tmp_path, {"l1": 0.3, "seed": 1}),
+        _trial(tmp_path, {"l1": 0.3, "seed": 1}, {}),
     ]
     assert table.rows(made) == [
         {"l1": 0.1, "seed": 0, "test/fvu": 0.5, "test/l0": 10.0},
@@ -41,6 +41,12 @@ def test_unreadable_results_are_named(tmp_path, content):
         table.rows([trial])
 
 
+def test_a_finished_run_without_results_is_named(tmp_path):
+    made = [_trial(tmp_path, {"seed": 0}, {"test/fvu": 0.5}), _trial(tmp_path, {"seed": 1})]
+    with pytest.raises(errors.UserError, match=r"seed=1 is marked DONE, .*delete .*seed=1/DONE"):
+        table.rows(made)
+
+
 def test_summary_is_mean_and_sample_deviation_over_seeds():
     rows = [
         {"k": 4, "seed": 0, "test/fvu": 1.0, "test/l0": 5.0},
@@ -54,8 +60,8 @@ def test_summary_is_mean_and_sample_deviation_over_seeds():
     assert first["test/fvu"].mean == pytest.approx(3.0)
     assert first["test/fvu"].sd == pytest.approx(math.sqrt(7.0))
     assert first["test/fvu"].n == 3
-    assert first["test/l0"] == table.Stat(5.0, None, 1)
-    assert second == {"k": 8, "n": 1, "test/fvu": table.Stat(7.0, None, 1)}
+    assert first["test/l0"] == spread.Stat(5.0, None, 1)
+    assert second == {"k": 8, "n": 1, "test/fvu": spread.Stat(7.0, None, 1)}
 
 
 def test_markdown_has_four_digits_and_shows_what_is_missing():

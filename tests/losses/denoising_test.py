@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.losses import reconstruction
 
 CLEAN = [[1.0, 0.0, 0.5, 0.25], [0.0, 1.0, 1.0, 0.0]]
@@ -67,5 +67,5 @@ def test_the_first_layer_is_trained_towards_the_target_and_the_others_towards_th
 
 
 def test_what_is_to_be_emphasised_is_one_of_two():
-    with pytest.raises(ValueError, match='of="l1": choose from mse, bce'):
+    with pytest.raises(errors.ConfigError, match='of="l1": choose from mse, bce'):
         _call(reconstruction.emphasised, X_HAT, of="l1")

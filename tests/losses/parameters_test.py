@@ -11,7 +11,7 @@ from sae_jax.losses import parameters
 
 
 def _call(params, rows=3, term=parameters.weight_decay):
-    codes = jnp.zeros((rows, 2))
+    codes = jnp.zeros((rows, len(params.get("w_dec", ()))))
     output = types.Output(x_hat=codes, codes=codes, pre=codes)
     context = types.Context(
         step=jnp.zeros((), jnp.int32), key=jax.random.key(0), dead=jnp.zeros(2, bool)

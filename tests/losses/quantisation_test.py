@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.losses import quantisation
 
 ROWS, PLACES, WIDTH = 3, 4, 2
@@ -43,5 +43,5 @@ def test_each_moves_one_side_towards_the_other(name, moved):
 def test_a_term_without_its_model_says_which_to_choose(name):
     x = jnp.zeros((2, 3))
     context = types.Context(step=jnp.zeros((), jnp.int32), key=jax.random.key(0), dead=x[0] > 0)
-    with pytest.raises(ValueError, match=f'{name} needs a codebook: set model.name="vq"'):
+    with pytest.raises(errors.ConfigError, match='a codebook: set config.model.name="vq"'):
         getattr(quantisation, name)({}, types.Batch(x=x), types.Output(x, x, x), context)

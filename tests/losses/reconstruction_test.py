@@ -6,7 +6,7 @@ from jax.test_util import check_grads
 import numpy as np
 import pytest
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.losses import reconstruction
 
 
@@ -116,7 +116,7 @@ def test_binary_cross_entropy_of_huge_logits_is_finite():
 
 @pytest.mark.parametrize("term", [reconstruction.bce, reconstruction.layerwise])
 def test_a_term_that_lacks_what_it_reads_says_what_to_set(term):
-    with pytest.raises(ValueError, match=r"sigmoid|layerwise=True"):
+    with pytest.raises(errors.ConfigError, match=r"sigmoid|layerwise=True"):
         _call(term, X, X_HAT)
 
 

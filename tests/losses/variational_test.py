@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.losses import variational
 from sae_jax.models import base, vae
 
@@ -111,7 +111,7 @@ def test_iwae_stands_weights_that_no_float_can_hold():
 def test_a_term_without_its_model_says_which_to_choose():
     output = types.Output(x_hat=jnp.ones((2, 3)), codes=jnp.ones((2, 3)), pre=jnp.ones((2, 3)))
     for name in (*BOUND, "kl_capacity", "iwae"):
-        with pytest.raises(ValueError, match=f'{name} needs a posterior: set model.name="vae"'):
+        with pytest.raises(errors.ConfigError, match='a posterior: set config.model.name="vae"'):
             getattr(variational, name)({}, types.Batch(x=jnp.ones((2, 3))), output, _context())
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.activations import identity
 from sae_jax.metrics import nll
 from sae_jax.models import base, mlp, vae
@@ -97,5 +97,5 @@ def test_a_model_without_a_likelihood_is_named():
     context = types.Context(jnp.zeros((), jnp.int32), jax.random.key(0), jnp.zeros(2, bool))
     x = jnp.ones((2, D_IN))
     bound = base.bind(mlp.Model(D_IN, D_IN, 2, identity.Activation()), {}, {}, context)
-    with pytest.raises(ValueError, match="DeepAutoencoder has no log_weights"):
+    with pytest.raises(errors.ConfigError, match="log_weights, and DeepAutoencoder has none"):
         nll.sums(types.Batch(x=x), types.Output(x, x, x), x[0], model=bound)

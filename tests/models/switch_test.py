@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.losses import routing
 from sae_jax.models import base, switch
 from sae_jax.ops import sparse
@@ -110,7 +110,7 @@ def test_an_even_load_counts_one_and_one_expert_alone_counts_all():
 
 def test_the_term_without_a_router_says_which_model_to_choose():
     x = jnp.zeros((2, 3))
-    with pytest.raises(ValueError, match='load_balance needs a router: set model.name="switch"'):
+    with pytest.raises(errors.ConfigError, match='a router: set config.model.name="switch"'):
         routing.load_balance({}, types.Batch(x=x), types.Output(x, x, x), _context(False))
 
 

@@ -87,7 +87,7 @@ def test_dead_latents_are_helped_alike(k, relu):
     def term(params, blocks):
         given = [params[name] for name in NAMES]
         pre = types.Pre(None, *given, blocks) if blocks > 1 else _dense(given)
-        output = types.Output(x_hat=jnp.zeros_like(batch.x), codes=None, pre=pre)
+        output = types.Output(jnp.zeros_like(batch.x), jnp.zeros((BATCH, D_SAE)), pre)
         return dead.auxk(params, batch, output, context, k=k, relu=relu).sum()
 
     found, expected = (

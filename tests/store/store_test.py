@@ -112,7 +112,9 @@ def test_who_goes_on_leaves_the_same_bytes(tmp_path):
     _write(tmp_path / "whole").finish()
     found = _write(tmp_path / "parts", only=[2, 0])
     assert not found.finish()
-    (tmp_path / "parts" / "shards" / "00001.safetensors.partial").write_bytes(b"half of it")
+    left = tmp_path / "parts" / "shards" / ".00001.safetensors.0f.partial"
+    left.write_bytes(b"half of it")
+    os.utime(left, (0, 0))
     (tmp_path / "parts" / "shards" / "00001.safetensors").write_bytes(b"no size is known of this")
     again = writer.Writer(tmp_path / "parts", PLAN)
     assert again.missing() == [1, 3]

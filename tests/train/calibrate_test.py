@@ -35,7 +35,7 @@ def _trained(task):
 def _l0(task, state, data):
     evaluation = dataclasses.replace(task.evaluations["test"], data=data)
     evaluator = evaluate.Evaluator(task.method, task.mesh)
-    return evaluate.finish(evaluation, evaluator.totals("l0", evaluation, state))["l0"]
+    return evaluate.finish(evaluation, evaluator.totals(evaluation, state))["l0"]
 
 
 @pytest.mark.parametrize(

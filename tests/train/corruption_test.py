@@ -132,7 +132,7 @@ def test_evaluation_noise_does_not_depend_on_batch_size_mesh_seed_or_step():
 
     def measure(state, batch_size, evaluator=evaluator):
         evaluation = _evaluation(batch_size)
-        return evaluate.finish(evaluation, evaluator.totals("test", evaluation, state))
+        return evaluate.finish(evaluation, evaluator.totals(evaluation, state))
 
     expected = measure(state, ROWS)
     assert expected["psnr_input"] == pytest.approx(6.0, abs=1.0)

@@ -6,10 +6,10 @@ from jax.sharding import AxisType
 import numpy as np
 import pytest
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.activations import relu
 from sae_jax.data import base
-from sae_jax.metrics import density, fvu, l0, mse
+from sae_jax.metrics import density, fvu, l0, mse, nll
 from sae_jax.models import archetypal, sae
 from sae_jax.ops import normalise
 from sae_jax.optim import optimizers
@@ -64,7 +64,7 @@ def _state(method):
 def _measure(batch_size, normaliser=None, mesh=None):
     method = _method(normaliser)
     evaluation = _evaluation(batch_size)
-    totals = evaluate.Evaluator(method, mesh or _mesh()).totals("test", evaluation, _state(method))
+    totals = evaluate.Evaluator(method, mesh or _mesh()).totals(evaluation, _state(method))
     return evaluate.finish(evaluation, totals)
 
 
@@ -110,7 +110,7 @@ def test_the_numbers_do_not_depend_on_the_mesh(shape):
 
 def test_totals_are_float64_over_the_whole_split():
     method = _method()
-    totals = evaluate.Evaluator(method, _mesh()).totals("test", _evaluation(7), _state(method))
+    totals = evaluate.Evaluator(method, _mesh()).totals(_evaluation(7), _state(method))
     assert totals.keys() == METRICS.keys()
     assert {np.asarray(leaf).dtype for leaf in jax.tree.leaves(totals)} == {np.dtype(np.float64)}
     assert totals["density"]["n"] == 50
@@ -121,14 +121,10 @@ def test_one_evaluator_serves_several_states_and_evaluations():
     method = _method()
     evaluator, state = evaluate.Evaluator(method, _mesh()), _state(method)
     other = dataclasses.replace(state, params={**state.params, "b_dec": state.params["b_dec"] + 1})
-    few = _evaluation(7, _data(10))
+    all_ = _evaluation(7)
     found = [
-        evaluator.totals(name, evaluation, which)["mse"]
-        for name, evaluation, which in [
-            ("test", _evaluation(7), state),
-            ("test", _evaluation(7), other),
-            ("few", few, state),
-        ]
+        evaluator.totals(evaluation, which)["mse"]
+        for evaluation, which in [(all_, state), (all_, other), (_evaluation(7, _data(10)), state)]
     ]
     assert [totals["n"] for totals in found] == [50, 50, 10]
     assert found[1]["squared_error"] > found[0]["squared_error"] > found[2]["squared_error"]
@@ -157,6 +153,21 @@ def test_a_whole_data_set_is_encoded_in_its_order():
     np.testing.assert_allclose(x_hat, whole.x_hat, atol=1e-5)
 
 
+def test_the_model_is_compiled_once_for_any_data_set(monkeypatch):
+    traced, reconstruct = [], step.reconstruct
+
+    def counted(*args):
+        traced.append(args)
+        return reconstruct(*args)
+
+    monkeypatch.setattr(step, "reconstruct", counted)
+    method = _method()
+    evaluator, state = evaluate.Evaluator(method, _mesh()), _state(method)
+    for rows in (50, 20):
+        assert len(evaluator.encoded(state, _data(rows), batch_size=10)[0]) == rows
+    assert len(traced) == 1
+
+
 def test_a_metric_that_asks_for_the_model_may_encode_in_the_scale_of_the_data():
     method = _method(normalise.Mean())
     state, data = _state(method), _data()
@@ -166,7 +177,7 @@ def test_a_metric_that_asks_for_the_model_may_encode_in_the_scale_of_the_data():
 
     metric = evaluate.Metric(sums, lambda totals: {"off": float(totals["off"])})
     evaluation = evaluate.Evaluation(data, {"off": metric}, 50)
-    totals = evaluate.Evaluator(method, _mesh()).totals("test", evaluation, state)
+    totals = evaluate.Evaluator(method, _mesh()).totals(evaluation, state)
     assert evaluate.finish(evaluation, totals)["off"] < 1e-5
 
 
@@ -185,7 +196,7 @@ def test_what_a_metric_prepares_it_gets_once_of_the_parameters_and_the_data():
     method = _method()
     evaluation = evaluate.Evaluation(_data(), {"norm": metric}, 7)
     state = _state(method)
-    totals = evaluate.Evaluator(method, _mesh()).totals("test", evaluation, state)
+    totals = evaluate.Evaluator(method, _mesh()).totals(evaluation, state)
     expected = np.linalg.norm(state.params["w_dec"])
     assert evaluate.finish(evaluation, totals)["norm"] == pytest.approx(expected, rel=1e-5)
     assert len(calls) == 1
@@ -205,5 +216,13 @@ def test_a_dictionary_that_is_no_parameter_is_prepared_as_one():
 
     metric = evaluate.Metric(sums, lambda totals: totals, prepare)
     evaluation = evaluate.Evaluation(_data(), {"rows": metric}, 16)
-    evaluate.Evaluator(method, _mesh()).totals("test", evaluation, state)
+    evaluate.Evaluator(method, _mesh()).totals(evaluation, state)
     assert shapes == [(16, 8)]
+
+
+def test_a_metric_that_does_not_fit_the_model_is_named_with_its_key():
+    metrics = {"nll": evaluate.Metric(nll.sums, nll.finish)}
+    evaluation, method = evaluate.Evaluation(_data(), metrics, 10), _method()
+    said = r"^config\.evals: metric nll: it needs a model with log_weights"
+    with pytest.raises(errors.ConfigError, match=said):
+        evaluate.Evaluator(method, _mesh()).totals(evaluation, _state(method))

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from sae_jax import types
+from sae_jax import errors, types
 from sae_jax.activations import relu
 from sae_jax.losses import dead, reconstruction, sparsity
 from sae_jax.models import sae
@@ -300,3 +300,9 @@ def test_a_knob_of_a_term_reaches_it():
     default = dataclasses.replace(method, terms={"kl": step.Term(sparsity.kl, 1.0)})
     found = [step.loss_terms(m, state, _batch())["kl"] for m in (method, default)]
     assert found[0] != found[1]
+
+
+def test_a_term_that_does_not_fit_the_model_is_named_with_its_key():
+    method = _method(terms={"bce": step.Term(reconstruction.bce, 1.0)})
+    with pytest.raises(errors.ConfigError, match=r"^config\.loss\.bce: it needs a model that ends"):
+        step.make(method)(_state(method), _batch())
