@@ -35,6 +35,7 @@ def _curve(activation, optimizer=optimizers.adam, knobs=None, terms=AUXK, **fiel
         normaliser=normalise.Unchanged(),
         dead_after=3 * ROWS,
         latent_axes=sae.LATENT_AXES,
+        stored=(knobs or {}).get("parameters", "float32"),
     )
     rng = np.random.default_rng(0)
     directions = rng.standard_normal((64, D_IN))
@@ -90,8 +91,13 @@ def test_the_curve_is_that_of_the_dense_form_to_rounding(name, form, fields):
         (dict(compute="bfloat16"), 0.03),
         (dict(knobs=dict(moments="bfloat16")), 0.03),
         (dict(knobs=dict(moments="int8")), 0.1),
+        (dict(knobs=dict(parameters="bfloat16")), 0.1),
+        (dict(knobs=dict(parameters="bfloat16", moments="int8"), blocks=4), 0.1),
     ],
-    ids=["bfloat16 operands", "bfloat16 moments", "int8 moments"],
+    ids=[
+        *("bfloat16 operands", "bfloat16 moments", "int8 moments"),
+        *("bfloat16 parameters", "few bits of everything, in blocks"),
+    ],
 )
 def test_with_fewer_bits_the_curve_is_close(changes, within):
     loss, _ = _curve(topk.Activation(k=K, form="sparse"), **changes)
