@@ -237,7 +237,7 @@ def _method(
         remedy=_remedy(values["remedy"], values["optim"]),
         parts=values["parts"],
         latent_axes=latent_axes,
-        stored=kwargs.get("parameters", "float32"),
+        stored=kwargs["parameters"] if "parameters" in kwargs else "float32",
     )
 
 

@@ -110,7 +110,7 @@ def test_density_finds_dead_and_dense_latents():
 
 def test_dense_is_more_than_a_tenth():
     totals = {"n": np.float64(100), "active": np.asarray([9.0, 10.0, 11.0, 0.0])}
-    assert density.finish(totals) == {"dead": 0.25, "dense": 0.25, "frequent": 0.5}
+    assert density.finish(totals) == {"dead": 0.25, "dense": 0.25, "frequent": 0.75}
 
 
 def test_padding_counts_nowhere():
