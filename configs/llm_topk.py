@@ -37,7 +37,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.data.update(
         name="activations",
         split="train",
-        store="stores/glassllm",
+        store=("stores/glassllm",),  # Several, as in (a, b), give each its share of a batch.
         recipe="configs/dumps/glassllm.py",
         site="resid_post.1",
     )
@@ -120,7 +120,7 @@ def _stream_debug(config: ml_collections.ConfigDict) -> None:
 
 def _debug(config: ml_collections.ConfigDict) -> None:
     config.update(num_steps=6, batch_size=64, log_every=2, checkpoint_every=4)
-    config.data.update(store="stores/glassllm-debug", recipe="configs/dumps/glassllm.py:debug")
+    config.data.update(store=("stores/glassllm-debug",), recipe="configs/dumps/glassllm.py:debug")
     config.evals.test.batch_size = 64
 
 

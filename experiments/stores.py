@@ -1,6 +1,6 @@
 """Stores of activations: written by their recipe, and described."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 from pathlib import Path
@@ -14,22 +14,50 @@ import tqdm
 from experiments import build
 from sae_jax import errors
 from sae_jax.analysis import dump
-from sae_jax.data import corpus
+from sae_jax.data import activations, corpus
 from sae_jax.store import arrays, plan as plans, reader, sequences, writer
 
 
 def write_missing(config: ml_collections.ConfigDict) -> None:
     """Writes the store that a run trains on, if it is not finished and the config has its recipe.
 
-    Every process of a run calls it and writes its part.
+    Of several stores only that is written which the recipe itself names. Every process of a run
+    calls it and writes its part.
+
+    Raises:
+      UserError: a store is missing, and the recipe is another's or has none of the run's sites.
     """
     data = config.data.to_dict()
     if data["name"] != "activations" or not data.get("recipe"):
         return
-    folder = Path(data["store"]).expanduser()
-    if not (folder / plans.MANIFEST).is_file():
-        write(build.recipe(data["recipe"]), folder, jax.process_index(), jax.process_count())
+    folders = activations.folders(data["store"])
+    missing = [folder for folder in folders if not (folder / plans.MANIFEST).is_file()]
+    if missing:
+        recipe = build.recipe(data["recipe"])
+        _refuse_foreign(data, missing if len(folders) > 1 else [], recipe)
+        for folder in missing:
+            write(recipe, folder, jax.process_index(), jax.process_count())
     multihost_utils.sync_global_devices("store")
+
+
+def _refuse_foreign(
+    data: dict[str, Any], missing: Sequence[Path], recipe: ml_collections.ConfigDict
+) -> None:
+    """Raises if the recipe does not write what is missing: other folders, or sites."""
+    own = Path(recipe.store).expanduser()
+    for folder in missing:
+        if folder != own:
+            raise errors.UserError(
+                f"{folder} is not there or not finished, and {data['recipe']} writes {own}: write "
+                f"it first, by python -m experiments.dump --config=ITS_RECIPE --store={folder}"
+            )
+    for site in activations.names(data["site"]) + activations.names(data.get("target")):
+        if site not in recipe.sites:
+            raise errors.UserError(
+                f'there is no store to read site "{site}" from, and {data["recipe"]} writes '
+                f"{', '.join(recipe.sites)}: name one of these, or the folder of another store "
+                "with --config.data.store"
+            )
 
 
 def write(

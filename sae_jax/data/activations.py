@@ -171,16 +171,13 @@ def load(
     Raises:
       DataError: a store is missing, unfinished or damaged, or has no such split or site.
     """
-    folders = [store] if isinstance(store, str) else list(store)
-    if not any(folders):
-        raise errors.DataError("the data set activations needs --config.data.store=FOLDER")
-    stores = [_open(folder, damaged, recipe) for folder in folders]
+    stores = [_open(folder, damaged, recipe) for folder in folders(store)]
     first = stores[0]
-    sites = _tuple(site) or tuple(first.plan.sites)[:1]
-    if not _tuple(site) and len(first.plan.sites) > 1:
-        names = ", ".join(first.plan.sites)
-        raise errors.DataError(f"{first.folder} has several sites: set data.site to one of {names}")
-    targets = _tuple(target)
+    sites = names(site) or tuple(first.plan.sites)[:1]
+    if not names(site) and len(first.plan.sites) > 1:
+        there = ", ".join(first.plan.sites)
+        raise errors.DataError(f"{first.folder} has several sites: set data.site to one of {there}")
+    targets = names(target)
     widths = [first.width(name) for name in (*sites, *targets)]
     for other in stores[1:]:
         _refuse_another(first, other, (*sites, *targets))
@@ -199,20 +196,27 @@ def load(
     return Activations(spec, stores, kept, sites, targets, _shares(weights, kept), block)
 
 
-def _open(folder: str, damaged: Literal["refuse", "skip"], recipe: str) -> reader.Store:
+def folders(store: str | Sequence[str]) -> list[Path]:
+    """Returns the folders that `store` names; raises if it names none."""
+    if not (found := [Path(folder).expanduser() for folder in names(store) if folder]):
+        raise errors.DataError("the data set activations needs --config.data.store=FOLDER")
+    return found
+
+
+def names(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Returns one name, "" or None for none, or several as a tuple."""
+    if isinstance(given, str):
+        return (given,) if given else ()
+    return tuple(given or ())
+
+
+def _open(where: Path, damaged: Literal["refuse", "skip"], recipe: str) -> reader.Store:
     """Returns a store; where there is none, says how to write it."""
-    where = Path(folder).expanduser()
     if recipe and not (where / plans.PLAN).is_file():
         raise errors.DataError(
             f"{where} is not there: python -m experiments.dump --config={recipe} --store={where}"
         )
     return reader.Store(where, damaged)
-
-
-def _tuple(names: str | Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str):
-        return (names,) if names else ()
-    return tuple(names)
 
 
 def _shares(weights: Sequence[float], kept: Sequence[reader.Kept]) -> tuple[float, ...]:

@@ -41,7 +41,7 @@ def run(recipe, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "recipe", lambda path: recipe)
         config = llm_topk.get_config("debug")
-        config.data.store = str(tmp_path_factory.mktemp("store"))
+        config.data.store = (str(tmp_path_factory.mktemp("store")),)
         config.model.d_sae = 32
         config.model.activation.k = 4
         with pytest.raises(errors.DataError, match=r"python -m experiments.dump --config=configs"):

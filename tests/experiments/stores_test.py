@@ -1,8 +1,12 @@
-"""Arrays of another program become a store that a run is trained on."""
+"""Arrays of another program become a store that a run is trained on, or several do."""
 
 import numpy as np
+import pytest
 
-from sae_jax.store import reader
+from configs import llm_topk
+from experiments import stores
+from sae_jax import errors
+from sae_jax.store import arrays, reader, writer
 
 DUMP = ("experiments.dump", "--config=configs/dumps/arrays.py")
 
@@ -38,3 +42,43 @@ def test_a_mistake_is_one_line(program, tmp_path):
         assert said in result.stderr
         assert result.stderr.count("\n") == 1
     assert not (tmp_path / "store").exists()
+
+
+def _store(folder, rows, seed=0):
+    """Writes a store of random rows, the site of which is "mine"."""
+    x = np.random.RandomState(seed).standard_normal((rows, 16)).astype(np.float32)
+    folder.mkdir()
+    np.save(folder / "x.npy", x)
+    found = [arrays.find(str(folder / "x.npy"), "mine")]
+    arrays.write(found, writer.Writer(folder / "store", arrays.plan(found)))
+    return folder / "store"
+
+
+TRAIN = ("experiments.main", "--config=configs/llm_topk.py:debug", "--config.model.d_sae=32")
+
+
+def test_several_stores_are_mixed(program, tmp_path):
+    both = (_store(tmp_path / "a", 600), _store(tmp_path / "b", 200, seed=1))
+    flags = (f"--config.data.store={tuple(map(str, both))}", "--config.data.site=mine")
+    trained = program(*TRAIN, *flags, f"--workdir={tmp_path}/run")
+    assert trained.returncode == 0, trained.stderr
+    assert "store + store" in trained.stdout
+
+
+def test_of_several_stores_that_is_named_which_the_recipe_does_not_write(program, tmp_path):
+    store, other = _store(tmp_path / "a", 200), tmp_path / "b"
+    flags = (f"--config.data.store={(str(store), str(other))}", "--config.data.site=mine")
+    result = program(*TRAIN, *flags, f"--workdir={tmp_path}/run")
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {other} is not there")
+    assert f"--store={other}" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not other.exists()
+
+
+def test_a_store_that_would_not_have_the_site_is_not_written(tmp_path):
+    config = llm_topk.get_config("debug")
+    config.data.update(store=(str(tmp_path / "stroe"),), site="resid_post.6")
+    with pytest.raises(errors.UserError, match=r'"resid_post.6" from, .* resid_post.1, resid_po'):
+        stores.write_missing(config)
+    assert not (tmp_path / "stroe").exists()
