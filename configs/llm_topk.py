@@ -37,7 +37,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.data.update(
         name="activations",
         split="train",
-        store=("stores/glassllm",),  # Several, as in (a, b), give each its share of a batch.
+        store=("stores/glassllm",),
+        weights=(),  # How much of a batch each store gives; none for as much as it holds.
+        block=1,  # Rows that are read together.
+        damaged="refuse",  # Or "skip": damaged shards are left out.
         recipe="configs/dumps/glassllm.py",
         site="resid_post.1",
     )

@@ -98,9 +98,13 @@ class Activations:
         return self.decode({name: array[index] for name, array in source.items()})
 
     def order(self, seed: int, step: Any, batch_size: int) -> Any:
-        """Returns which examples step `step` of training sees: of each store its share."""
+        """Returns which examples step `step` of training sees: of each store its share.
+
+        A store that has fewer rows than that gives each more than once. Where blocks do not fill
+        the batch, the last one is cut: `experiments.checks` refuses to train so.
+        """
         xp: Any = jnp if isinstance(step, jax.Array) else np
-        counts = _portions(self.shares, batch_size // self.block)
+        counts = _portions(self.shares, -(-batch_size // self.block))
         parts = [
             first + self._order_of(seed + place, step, count, kept.length)
             for place, (first, count, kept) in enumerate(
@@ -108,7 +112,7 @@ class Activations:
             )
             if count
         ]
-        return xp.concatenate(parts) if len(parts) > 1 else parts[0]
+        return (xp.concatenate(parts) if len(parts) > 1 else parts[0])[:batch_size]
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns what tells these rows from others: the checksums of the stores' manifests."""
@@ -137,8 +141,15 @@ class Activations:
         }
 
     def _order_of(self, seed: int, step: Any, blocks: int, n: int) -> Any:
-        """Returns `blocks * block` of n rows."""
-        found = base.order(seed % 2**32, step, blocks, n // self.block)
+        """Returns `blocks * block` of n rows; of fewer blocks, so many permutations of them."""
+        xp: Any = jnp if isinstance(step, jax.Array) else np
+        seed, there = seed % 2**32, n // self.block
+        turns = -(-blocks // there)
+        if turns == 1:
+            found = base.order(seed, step, blocks, there)
+        else:
+            whole = [base.order(seed, step * turns + turn, there, there) for turn in range(turns)]
+            found = xp.concatenate(whole)[:blocks]
         if self.block == 1:
             return found
         return (found[:, None] * self.block + np.arange(self.block, dtype=np.int32)[None]).ravel()

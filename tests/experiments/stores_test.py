@@ -65,6 +65,27 @@ def test_several_stores_are_mixed(program, tmp_path):
     assert "store + store" in trained.stdout
 
 
+def test_weights_may_favour_a_small_store(program, tmp_path):
+    both = (_store(tmp_path / "a", 600), _store(tmp_path / "b", 100, seed=1))
+    trained = program(
+        *(*TRAIN, f"--config.data.store={tuple(map(str, both))}", "--config.data.site=mine"),
+        *("--config.data.weights=(1, 9)", f"--workdir={tmp_path}/run"),
+    )
+    assert trained.returncode == 0, trained.stderr
+
+
+def test_blocks_that_do_not_fill_a_batch_are_refused(program, tmp_path):
+    store = _store(tmp_path / "a", 3000)
+    for block in (24, 128):
+        result = program(
+            *(*TRAIN, f"--config.data.store={store}", "--config.data.site=mine"),
+            *(f"--config.data.block={block}", f"--workdir={tmp_path}/run"),
+        )
+        assert result.returncode == 2
+        assert f"config.data.block={block} does not divide config.batch_size=64" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
 def test_of_several_stores_that_is_named_which_the_recipe_does_not_write(program, tmp_path):
     store, other = _store(tmp_path / "a", 200), tmp_path / "b"
     flags = (f"--config.data.store={(str(store), str(other))}", "--config.data.site=mine")
