@@ -1,13 +1,14 @@
 import dataclasses
 import json
 import os
+import resource
 
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
 
-from sae_jax import errors
+from sae_jax import errors, files
 from sae_jax.store import codec, plan as plans, reader, sequences, writer
 
 SITES = {"resid_post.0": 6, "mlp_out.1": 4}
@@ -158,6 +159,44 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_half_counts(tmp_path, monke
         with pytest.raises(errors.UserError, match="No space left on device.*start again"):
             found.write(0, _rows(0))
     assert writer.Writer(tmp_path, PLAN).missing() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["statistics", "excluded", "manifest"])
+def test_a_disk_that_fills_up_at_the_end_is_said_and_the_end_made_later(
+    tmp_path, monkeypatch, name
+):
+    found = _write(tmp_path / "store")
+    whole = files.replace
+
+    def full(path, content):
+        if path.name.startswith(name):
+            raise OSError(28, "No space left on device")
+        whole(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "replace", full)
+        with pytest.raises(errors.UserError, match="No space left on device.*start again"):
+            found.finish()
+    with pytest.raises(errors.DataError, match="not finished: 4 of 4 shards"):
+        reader.Store(tmp_path / "store")
+    assert found.finish()
+    _write(tmp_path / "other").finish()
+    assert _bytes(tmp_path / "store") == _bytes(tmp_path / "other")
+
+
+def test_more_shards_than_files_may_be_open_are_finished_and_read(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    plan = plans.Plan({"a": 1}, "float32", {"train": [1] * 400}, {})
+    found = writer.Writer(tmp_path, plan)
+    for number in range(400):
+        found.write(number, {"a": np.ones((1, 1))})
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        assert found.finish()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256, hard)
+        assert len(reader.Store(tmp_path).read("a", np.arange(400))[""]) == 400
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize(("dtype", "number"), [("float32", np.nan), ("float16", 1e6)])
