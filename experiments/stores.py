@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import ml_collections
 import tqdm
 
 from experiments import build
-from sae_jax import errors
+from sae_jax import errors, files
 from sae_jax.analysis import dump
 from sae_jax.data import activations, corpus
 from sae_jax.store import arrays, plan as plans, reader, sequences, writer
+
+RECIPE = "recipe.json"
 
 
 def write_missing(config: ml_collections.ConfigDict) -> None:
@@ -37,6 +40,7 @@ def write_missing(config: ml_collections.ConfigDict) -> None:
         _refuse_foreign(data, missing if len(folders) > 1 else [], recipe)
         for folder in missing:
             write(recipe, folder, jax.process_index(), jax.process_count())
+    _refuse_other_models(data["recipe"], [each for each in folders if each not in missing])
     multihost_utils.sync_global_devices("store")
 
 
@@ -73,6 +77,8 @@ def write(
     if dry_run:
         return
     store = writer.Writer(folder, source.plan, source.tokens)
+    if process == 0 and "lm" in config:
+        _keep_recipe(config, folder)
     left = sum(source.plan.shards[number] for number in store.missing(process, processes))
     with tqdm.tqdm(total=left, unit="row", unit_scale=True, disable=not left) as bar:
         whole = source.write(store, process, processes, bar.update)
@@ -80,6 +86,28 @@ def write(
         print(f"{folder}: {len(store.missing())} shards are left to the other processes")
         return
     print(summary(reader.Store(folder)))
+
+
+def _refuse_other_models(recipe: str, folders: Sequence[Path]) -> None:
+    """Raises if a store was written by another language model than that of the recipe.
+
+    Otherwise it would be said only when the run ends and the model is to be spliced.
+    """
+    for path in (folder / RECIPE for folder in folders):
+        if path.is_file() and build.recipe(str(path)).lm != build.recipe(recipe).get("lm"):
+            raise errors.UserError(
+                f"{path.parent} was written by another language model than that of {recipe}: set "
+                f"--config.data.recipe={path}"
+            )
+
+
+def _keep_recipe(config: ml_collections.ConfigDict, folder: Path) -> None:
+    """Leaves in a store what it is written by, flags and all, for runs to name."""
+    values = {**build.plain(config), "store": str(folder)}
+    try:
+        files.replace(folder / RECIPE, json.dumps(values, indent=1) + "\n")
+    except OSError as error:
+        raise errors.UserError(f"cannot write to {folder} ({error.strerror})") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,8 @@ def load(path: str, dtype: str = "float32", name: str = "") -> llama.Llama:
     Raises:
       errors.DataError: if files are missing or damaged, or the model is of another architecture.
     """
+    if not path:
+        raise errors.DataError("the language model folder needs --config.lm.path=FOLDER")
     folder = pathlib.Path(path).expanduser()
     if not folder.is_dir():
         raise errors.DataError(f"{folder} is no folder: put config.json and the weights there")
@@ -52,8 +54,8 @@ def sizes(described: dict[str, Any], where: str, dtype: str) -> llama.Config:
     found = described.get("architectures") or [described.get("model_type", "none")]
     if found not in ([_ARCHITECTURE], ["llama"]):
         raise errors.DataError(
-            f"{where}: architecture {found[0]} is not supported here, {_ARCHITECTURE} is; load it "
-            'with name="transformers"'
+            f"{where}: architecture {found[0]} is not supported here, {_ARCHITECTURE} is; the "
+            "loader transformers reads others: --config=configs/dumps/transformers.py"
         )
     for key, plain in (("hidden_act", "silu"), ("attention_bias", False), ("mlp_bias", False)):
         if described.get(key, plain) != plain:

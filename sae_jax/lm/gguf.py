@@ -59,6 +59,8 @@ def load(path: str, dtype: str = "float32", name: str = "") -> llama.Llama:
     Raises:
       errors.DataError: if the file is damaged, of another architecture or tokenizer.
     """
+    if not path:
+        raise errors.DataError("the language model gguf needs --config.lm.path=FILE.gguf")
     file = pathlib.Path(path).expanduser()
     gguf = tokens.library("gguf")
     content = read(file)

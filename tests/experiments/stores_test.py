@@ -7,6 +7,7 @@ from configs import llm_topk
 from experiments import stores
 from sae_jax import errors
 from sae_jax.store import arrays, reader, writer
+from tests.lm import tiny
 
 DUMP = ("experiments.dump", "--config=configs/dumps/arrays.py")
 
@@ -95,6 +96,29 @@ def test_of_several_stores_that_is_named_which_the_recipe_does_not_write(program
     assert f"--store={other}" in result.stderr
     assert result.stderr.count("\n") == 1
     assert not other.exists()
+
+
+def test_a_model_and_texts_of_ones_own_are_named_by_flags(program, tmp_path):
+    pytest.importorskip("tokenizers")
+    tiny.write(tmp_path / "model")
+    for number in range(60):
+        words = "".join(np.random.RandomState(number).choice([*"abcde "], 40))
+        (tmp_path / f"{number}.txt").write_text(words)
+    store = tmp_path / "store"
+    written = program(
+        *("experiments.dump", "--config=configs/dumps/folder.py", f"--store={store}"),
+        *(f"--config.lm.path={tmp_path}/model", f"--config.text.path={tmp_path}"),
+        *('--config.sites=("resid_post.1",)', "--config.length=16", "--config.held_out=0.2"),
+    )
+    assert written.returncode == 0, written.stderr
+    train = (*TRAIN, f"--config.data.store={store}", "--config.data.site=resid_post.1")
+    other = program(*train, f"--workdir={tmp_path}/run")
+    assert other.returncode == 2
+    assert f"set --config.data.recipe={store}/recipe.json" in other.stderr
+    recipe = f"--config.data.recipe={store}/recipe.json"
+    trained = program(*train, recipe, f"--workdir={tmp_path}/run")
+    assert trained.returncode == 0, trained.stderr
+    assert "ce_spliced" in trained.stdout
 
 
 def test_a_store_that_would_not_have_the_site_is_not_written(tmp_path):
