@@ -19,6 +19,7 @@ from sae_jax.data import activations, corpus
 from sae_jax.store import arrays, plan as plans, reader, sequences, writer
 
 RECIPE = "recipe.json"
+_LEAST = dict(batch_size=1, shard_bytes=1, documents=0, held_out=0, outlier=0, seed=0)
 
 
 def write_missing(config: ml_collections.ConfigDict) -> None:
@@ -72,6 +73,9 @@ def write(
     dry_run: bool = False,
 ) -> None:
     """Writes what is missing of a store, and says what is there."""
+    for name, least in _LEAST.items():
+        if name in config and config[name] < least:
+            raise errors.UserError(f"config.{name}={config[name]}: it must be {least} or more")
     source = _of_arrays(config) if "files" in config else _of_text(config)
     print(announced(folder, source), flush=True)
     if dry_run:

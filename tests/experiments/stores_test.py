@@ -10,6 +10,8 @@ from sae_jax.store import arrays, reader, writer
 from tests.lm import tiny
 
 DUMP = ("experiments.dump", "--config=configs/dumps/arrays.py")
+GLASS = "--config=configs/dumps/glassllm.py:debug"
+TRAIN = ("experiments.main", "--config=configs/llm_topk.py:debug", "--config.model.d_sae=32")
 
 
 def test_arrays_become_a_store_to_train_on(program, tmp_path):
@@ -45,6 +47,36 @@ def test_a_mistake_is_one_line(program, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--config=configs/dumps/nope.py",), ("nope.py: there is no such file", "glassllm.py")),
+        ((), ("what should be written?", "glassllm.py")),
+        (("--config=configs/llm_topk.py",), ("llm_topk.py is no dump",)),
+        ((GLASS, "--config.batch_size=0"), ("config.batch_size=0: it must be 1 or more",)),
+        ((GLASS, "--config.outlier=-3.0"), ("config.outlier=-3.0: it must be 0 or more",)),
+        ((GLASS, "--config.documents=-1"), ("config.documents=-1: it must be 0 or more",)),
+    ],
+)
+def test_a_dump_that_cannot_be_is_one_line(program, tmp_path, flags, said):
+    result = program("experiments.dump", *flags, f"--store={tmp_path}/store")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    for words in said:
+        assert words in result.stderr
+
+
+def test_a_recipe_without_that_variant_is_one_line(program, tmp_path):
+    recipe = "--config.data.recipe=configs/dumps/glassllm.py:dbg"
+    result = program(
+        *TRAIN, recipe, f"--config.data.store={tmp_path}/store", f"--workdir={tmp_path}/run"
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: config.data.recipe=configs/dumps/glassllm.py:dbg: ")
+    assert result.stderr.count("\n") == 1
+
+
 def _store(folder, rows, seed=0):
     """Writes a store of random rows, the site of which is "mine"."""
     x = np.random.RandomState(seed).standard_normal((rows, 16)).astype(np.float32)
@@ -53,9 +85,6 @@ def _store(folder, rows, seed=0):
     found = [arrays.find(str(folder / "x.npy"), "mine")]
     arrays.write(found, writer.Writer(folder / "store", arrays.plan(found)))
     return folder / "store"
-
-
-TRAIN = ("experiments.main", "--config=configs/llm_topk.py:debug", "--config.model.d_sae=32")
 
 
 def test_several_stores_are_mixed(program, tmp_path):
