@@ -38,14 +38,9 @@ def load(path: str, dtype: str = "float32", name: str = "") -> llama.Llama:
         raise errors.DataError(f"{folder} is no folder: put config.json and the weights there")
     described = _json(folder / "config.json")
     config = sizes(described, f"{folder / 'config.json'}", dtype)
-    scaling = described.get("rope_parameters") or described.get("rope_scaling") or {}
-    theta = float(scaling.get("rope_theta", described.get("rope_theta", 10000.0)))
+    frequency = _frequency(described, f"{folder / 'config.json'}", config.d_head)
     return llama.build(
-        name or folder.resolve().name,
-        config,
-        _tokenizer(folder),
-        rope.frequencies(config.d_head, theta, scaling),
-        _reader(folder),
+        name or folder.resolve().name, config, _tokenizer(folder), frequency, _reader(folder)
     )
 
 
@@ -62,23 +57,51 @@ def sizes(described: dict[str, Any], where: str, dtype: str) -> llama.Config:
             raise errors.DataError(
                 f"{where}: {key}={described[key]!r} is not supported here, {plain!r} is"
             )
+
+    def size(key: str, otherwise: int | None = None) -> int:
+        found = described.get(key)
+        found = otherwise if found is None else found
+        if found is None:
+            raise errors.DataError(f"{where} does not state {key}")
+        if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+            raise errors.DataError(f"{where}: {key}={found!r} is no number of them")
+        return found
+
+    heads, d_model = size("num_attention_heads"), size("hidden_size")
+    return llama.Config(
+        n_layers=size("num_hidden_layers"),
+        d_model=d_model,
+        n_heads=heads,
+        n_kv_heads=size("num_key_value_heads", heads),
+        d_head=size("head_dim", max(1, d_model // heads)),
+        d_mlp=size("intermediate_size"),
+        vocab=size("vocab_size"),
+        context=size("max_position_embeddings", 2048),
+        epsilon=_real(described, where, "rms_norm_eps", 1e-6),
+        tied=bool(described.get("tie_word_embeddings", False)),
+        dtype=dtype,
+    )
+
+
+def _real(described: dict[str, Any], where: str, key: str, otherwise: float) -> float:
+    """Returns a number that a config.json states, or else another."""
+    found = described.get(key, otherwise)
+    if not isinstance(found, int | float) or isinstance(found, bool):
+        raise errors.DataError(f"{where}: {key}={found!r} is no number")
+    return float(found)
+
+
+def _frequency(described: dict[str, Any], where: str, d_head: int) -> np.ndarray:
+    """Returns the frequencies of RoPE, `[d_head / 2]`."""
+    key = "rope_parameters" if described.get("rope_parameters") else "rope_scaling"
+    scaling = described.get(key) or {}
+    if not isinstance(scaling, dict):
+        raise errors.DataError(f"{where}: {key}={scaling!r} is no JSON object")
+    theta = _real(described, where, "rope_theta", 10000.0)
     try:
-        heads, d_model = described["num_attention_heads"], described["hidden_size"]
-        return llama.Config(
-            n_layers=described["num_hidden_layers"],
-            d_model=d_model,
-            n_heads=heads,
-            n_kv_heads=described.get("num_key_value_heads") or heads,
-            d_head=described.get("head_dim") or d_model // heads,
-            d_mlp=described["intermediate_size"],
-            vocab=described["vocab_size"],
-            context=described.get("max_position_embeddings", 2048),
-            epsilon=described.get("rms_norm_eps", 1e-6),
-            tied=described.get("tie_word_embeddings", False),
-            dtype=dtype,
-        )
-    except KeyError as error:
-        raise errors.DataError(f"{where} does not state {error.args[0]}") from error
+        return rope.frequencies(d_head, _real(scaling, where, "rope_theta", theta), scaling)
+    except errors.DataError as error:
+        raise errors.DataError(f"{where}: {error}") from error
 
 
 def _reader(folder: pathlib.Path) -> Callable[[str], np.ndarray]:

@@ -166,16 +166,20 @@ def _open_all(store: Store, damaged: str) -> list[Any]:
 
 
 def _open(path: Path, size: int, plan: plans.Plan, rows: int) -> dict[str, np.ndarray]:
-    found = mapped.tensors(path)
-    whole = path.stat().st_size == size and all(
-        site in found and found[site].shape == (rows, width) for site, width in plan.sites.items()
-    )
-    if not whole:
+    if not path.is_file():
         raise errors.DataError(
-            f"{path} is damaged: delete it and run the same dump again, or leave it out with "
+            f"{path} is not there: the same dump command writes it anew, or leave it out with "
             'damaged="skip"'
         )
-    return found
+    if path.stat().st_size == size:
+        found = mapped.tensors(path)
+        shapes = {site: found[site].shape for site in plan.sites if site in found}
+        if shapes == {site: (rows, width) for site, width in plan.sites.items()}:
+            return found
+    raise errors.DataError(
+        f"{path} is damaged: delete it and run the same dump again, or leave it out with "
+        'damaged="skip"'
+    )
 
 
 def _take(tensor: np.ndarray, rows: np.ndarray) -> np.ndarray:

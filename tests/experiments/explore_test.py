@@ -139,6 +139,7 @@ def test_latents_are_named_by_numbers_and_ranges():
         (("--workdir={run}", "--latents=96"), "latents are from 0 to 95"),
         (("--workdir={run}", "--split=nosuch"), '"nosuch"'),
         (("--workdir={run}", "--out=nowhere/at/all.html"), "there is no folder nowhere/at"),
+        (("--workdir={run}", "--out=docs"), "--out=docs is a folder: name a file, docs/explore"),
     ],
 )
 def test_a_mistake_is_one_line(run_on_tokens, program, arguments, said):

@@ -76,6 +76,20 @@ def _edited(path, **changes):
         ({"vocab_size": 41}, r"embed_tokens.weight has shape \(40, 16\)"),
         ({"num_hidden_layers": 5}, r"model\.safetensors: model\.layers\.4.* cannot be read"),
         ({"num_key_value_heads": 3}, "4 heads of 6 numbers cannot share 3"),
+        ({"hidden_size": "16"}, "hidden_size='16' is no number of them"),
+        ({"num_attention_heads": 0}, "num_attention_heads=0 is no number of them"),
+        ({"rms_norm_eps": "small"}, "config.json: rms_norm_eps='small' is no number"),
+        ({"rope_theta": [1]}, r"config.json: rope_theta=\[1\] is no number"),
+        ({"rope_scaling": "linear"}, "config.json: rope_scaling='linear' is no JSON object"),
+        ({"rope_scaling": {"type": "linear"}}, "config.json: RoPE scaling 'linear' does not state"),
+        (
+            {"rope_scaling": {"rope_type": "llama3", "low_freq_factor": 1.0}},
+            "RoPE scaling 'llama3' does not state high_freq_factor",
+        ),
+        (
+            {"rope_scaling": tiny.LLAMA_3 | {"factor": "four"}},
+            "RoPE scaling 'llama3': factor='four' is no number",
+        ),
         ({"rope_scaling": {"rope_type": "yarn"}}, "RoPE scaling 'yarn' is not supported"),
     ],
 )
