@@ -41,6 +41,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         weights=(),  # How much of a batch each store gives; none for as much as it holds.
         block=1,  # Rows that are read together.
         damaged="refuse",  # Or "skip": damaged shards are left out.
+        checksums=True,  # Are shards as they were written? They are read once; False for terabytes.
         recipe="configs/dumps/glassllm.py",
         site="resid_post.1",
     )

@@ -89,7 +89,7 @@ def write(
     if not whole:
         print(f"{folder}: {len(store.missing())} shards are left to the other processes")
         return
-    print(summary(reader.Store(folder)))
+    print(summary(reader.Store(folder, checksums=False)))
 
 
 def _refuse_other_models(recipe: str, folders: Sequence[Path]) -> None:

@@ -163,6 +163,7 @@ def load(
     weights: Sequence[float] = (),
     block: int = 1,
     damaged: Literal["refuse", "skip"] = "refuse",
+    checksums: bool = True,
     recipe: str = "",
 ) -> Activations:
     """Returns the rows of a split of one store or several.
@@ -176,13 +177,15 @@ def load(
       weights: how much of a batch each store gives; none for as much as it holds.
       block: rows that are read together.
       damaged: what becomes of a damaged shard: an error, or its rows are left out.
+      checksums: whether shards are read once, before the first run on them, and compared with
+        their checksums; False for terabytes, of which only the sizes are then known to be right.
       recipe: the config that `experiments.dump` writes the store by, as `experiments.main` does
         where it is missing.
 
     Raises:
       DataError: a store is missing, unfinished or damaged, or has no such split or site.
     """
-    stores = [_open(folder, damaged, recipe) for folder in folders(store)]
+    stores = [_open(folder, damaged, checksums, recipe) for folder in folders(store)]
     first = stores[0]
     sites = names(site) or tuple(first.plan.sites)[:1]
     if not names(site) and len(first.plan.sites) > 1:
@@ -221,13 +224,15 @@ def names(given: str | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(given or ())
 
 
-def _open(where: Path, damaged: Literal["refuse", "skip"], recipe: str) -> reader.Store:
+def _open(
+    where: Path, damaged: Literal["refuse", "skip"], checksums: bool, recipe: str
+) -> reader.Store:
     """Returns a store; where there is none, says how to write it."""
     if recipe and not (where / plans.PLAN).is_file():
         raise errors.DataError(
             f"{where} is not there: python -m experiments.dump --config={recipe} --store={where}"
         )
-    return reader.Store(where, damaged)
+    return reader.Store(where, damaged, checksums)
 
 
 def _shares(weights: Sequence[float], kept: Sequence[reader.Kept]) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import numpy as safetensors
 
 from sae_jax import errors, files
-from sae_jax.store import codec, mapped, plan as plans, sequences as token_sequences
+from sae_jax.store import codec, intact, mapped, plan as plans, sequences as token_sequences
 
 NORM, SUM, SQUARE, SPECIAL = "/norm", "/sum", "/square", "special"
 _ROWS = 256  # Of float64 that are summed at once: they fit a cache.
@@ -109,16 +109,15 @@ class Writer:
 
     def _begin(self, tokens: token_sequences.Sequences | None) -> None:
         path = self.folder / plans.PLAN
-        if path.is_file():
-            if path.read_text() != self.plan.to_json():
-                raise errors.UserError(
-                    f"{self.folder} holds a store of {_difference(path, self.plan)}: choose "
-                    "another folder, or delete that one"
-                )
-            return
-        if tokens is not None:
+        if path.is_file() and path.read_text() != self.plan.to_json():
+            raise errors.UserError(
+                f"{self.folder} holds a store of {_difference(path, self.plan)}: choose "
+                "another folder, or delete that one"
+            )
+        if tokens is not None and not (self.folder / token_sequences.FILE).is_file():
             token_sequences.save(self.folder, tokens)
-        files.replace(path, self.plan.to_json())
+        if not path.is_file():
+            files.replace(path, self.plan.to_json())
 
     def _is_written(self, number: int) -> bool:
         path = plans.shard_path(self.folder, number)
@@ -154,6 +153,11 @@ class Writer:
             "excluded": len(rows),
             "excluded_crc32": f"{zlib.crc32(rows.tobytes()):08x}",
             "sites": sites,
+            "files": {
+                path.name: intact.crc32(path)
+                for path in (self.folder / STATISTICS, self.folder / token_sequences.FILE)
+                if path.is_file()
+            },
             "shards": [about(plans.shard_path(self.folder, number)) for number in numbers],
         }
         files.replace(self.folder / plans.MANIFEST, json.dumps(manifest, indent=1) + "\n")

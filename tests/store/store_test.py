@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import logging
 import os
 import resource
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from sae_jax import errors, files
-from sae_jax.store import codec, plan as plans, reader, sequences, writer
+from sae_jax.store import codec, intact, plan as plans, reader, sequences, writer
 
 SITES = {"resid_post.0": 6, "mlp_out.1": 4}
 PLAN = plans.Plan(SITES, "float32", {"train": [5, 5, 3], "test": [4]}, {"of": "a test"})
@@ -246,13 +247,68 @@ def test_a_damaged_shard_is_named_or_left_out(tmp_path, how):
     assert store.verify() == []
 
 
-def test_a_flipped_bit_is_found_where_it_is(tmp_path):
-    _write(tmp_path).finish()
-    path = plans.shard_path(tmp_path, 2)
+def _flip(path):
     content = bytearray(path.read_bytes())
     content[-3] ^= 4
     path.write_bytes(bytes(content))
+
+
+def test_a_flipped_bit_is_found_where_it_is(tmp_path, caplog):
+    _write(tmp_path).finish()
+    path = plans.shard_path(tmp_path, 2)
+    reader.Store(tmp_path)
+    _flip(path)
+    assert reader.Store(tmp_path, checksums=False).verify() == [path]
+    for _ in range(2):
+        with pytest.raises(errors.DataError, match=r"00002\.safetensors is damaged: delete it"):
+            reader.Store(tmp_path)
+    with caplog.at_level(logging.WARNING, "absl"):
+        store = reader.Store(tmp_path, damaged="skip")
+    assert store.skipped == [path]
+    assert "00002.safetensors is damaged: its 3 rows are left out" in caplog.text
+    assert set(range(10, 13)) < set(store.excluded.tolist())
+
+
+def test_a_shard_that_was_right_is_not_read_again_until_it_changes(tmp_path, monkeypatch):
+    _write(tmp_path).finish()
+    read, whole = [], intact.crc32
+
+    def counted(path):
+        read.append(path.name)
+        return whole(path)
+
+    monkeypatch.setattr(intact, "crc32", counted)
+    reader.Store(tmp_path)
+    assert sorted(read) == [f"{number:05d}.safetensors" for number in range(4)]
+    reader.Store(tmp_path)
+    assert len(read) == 4
+    os.utime(plans.shard_path(tmp_path, 1), (1, 1))
+    reader.Store(tmp_path)
+    assert read[4:] == ["00001.safetensors"]
+    (tmp_path / "checked.json").unlink()
+    reader.Store(tmp_path, checksums=False)
+    assert len(read) == 5
+
+
+@pytest.mark.parametrize("name", ["sequences", "statistics"])
+def test_tokens_and_statistics_are_checked_and_can_be_written_again(tmp_path, name):
+    ids = np.arange(24, dtype=np.int32).reshape(4, 6)
+    lengths = np.array([5, 5, 3, 4], np.int32)
+    tokens = sequences.Sequences(ids, lengths, np.arange(4, dtype=np.int32))
+    _write(tmp_path, tokens=tokens).finish()
+    before, path = _bytes(tmp_path), tmp_path / f"{name}.safetensors"
+    _flip(path)
+    with pytest.raises(errors.DataError, match=rf"{name}\.safetensors is damaged: delete it and"):
+        getattr(reader.Store(tmp_path), name)
     assert reader.Store(tmp_path).verify() == [path]
+    for gone in (path, tmp_path / plans.MANIFEST, tmp_path / "checked.json"):
+        gone.unlink()
+    assert writer.Writer(tmp_path, PLAN, tokens).finish()
+    assert _bytes(tmp_path) == before
+    manifest = json.loads((tmp_path / plans.MANIFEST).read_text())
+    del manifest["files"]  # As an older version wrote it.
+    (tmp_path / plans.MANIFEST).write_text(json.dumps(manifest))
+    assert getattr(reader.Store(tmp_path), name) is not None
 
 
 def test_the_list_of_excluded_rows_is_checked(tmp_path):
