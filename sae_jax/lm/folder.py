@@ -2,8 +2,8 @@
 
 config.json       sizes; its architecture must be LlamaForCausalLM
 *.safetensors     model.safetensors, or several with model.safetensors.index.json
-tokenizer.json    read by the package `tokenizers`; names of special tokens are taken from
-                  tokenizer_config.json if there is one
+tokenizer.json    read by the package `tokenizers`; special tokens are those that
+                  tokenizer_config.json names or, where there is none, config.json
 """
 
 from collections.abc import Callable
@@ -39,9 +39,8 @@ def load(path: str, dtype: str = "float32", name: str = "") -> llama.Llama:
     described = _json(folder / "config.json")
     config = sizes(described, f"{folder / 'config.json'}", dtype)
     frequency = _frequency(described, f"{folder / 'config.json'}", config.d_head)
-    return llama.build(
-        name or folder.resolve().name, config, _tokenizer(folder), frequency, _reader(folder)
-    )
+    tokenizer, read = _tokenizer(folder, described), _reader(folder)
+    return llama.build(name or folder.resolve().name, config, tokenizer, frequency, read)
 
 
 def sizes(described: dict[str, Any], where: str, dtype: str) -> llama.Config:
@@ -128,8 +127,8 @@ def _reader(folder: pathlib.Path) -> Callable[[str], np.ndarray]:
     return read
 
 
-def _tokenizer(folder: pathlib.Path) -> tokens.Tokens:
-    """Returns the tokenizer of a folder."""
+def _tokenizer(folder: pathlib.Path, config: dict[str, Any]) -> tokens.Tokens:
+    """Returns the tokenizer of a folder whose config.json says `config`."""
     library, path = tokens.library("tokenizers"), folder / "tokenizer.json"
     if not path.is_file():
         raise errors.DataError(f"no tokenizer.json in {folder}: save the model's tokenizer there")
@@ -140,17 +139,24 @@ def _tokenizer(folder: pathlib.Path) -> tokens.Tokens:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     beside = folder / "tokenizer_config.json"
-    described = _json(beside) if beside.is_file() else {}
+    described = _json(beside) if beside.is_file() else None
 
     def special(key: str) -> int | None:
+        if described is None:
+            ids = config.get(f"{key}_id")
+            ids = ids[:1] if isinstance(ids, list) else [ids]  # Llama 3 has several of EOS.
+            return ids[0] if ids and isinstance(ids[0], int) else None
         text = described.get(key)
         text = text.get("content") if isinstance(text, dict) else text
         return None if text is None else tokenizer.token_to_id(text)
 
-    bos = special("bos_token")
+    bos, eos, pad = (special(f"{which}_token") for which in ("bos", "eos", "pad"))
+    # What tokenizer.json itself puts before a text, by its post-processor.
     first = tokenizer.encode("").ids[:1]
-    starts = bos is not None and described.get("add_bos_token", first == [bos])
-    return tokens.Tokens(tokenizer, bos, special("eos_token"), special("pad_token"), bool(starts))
+    if bos is None and described is None and first and first != [eos]:
+        bos = first[0]
+    starts = (described or {}).get("add_bos_token", first == [bos])
+    return tokens.Tokens(tokenizer, bos, eos, pad, bos is not None and bool(starts))
 
 
 def _json(path: pathlib.Path) -> dict[str, Any]:
