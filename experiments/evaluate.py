@@ -80,7 +80,8 @@ def _with_intervals(
         found = bootstrap.intervals(cut, blocks)
         for metric, value in evaluate.finish(cut, total).items():
             results[f"{name}/{metric}"] = value
-            results[f"{name} from/{metric}"], results[f"{name} to/{metric}"] = found[metric]
+            if metric in found:
+                results[f"{name} from/{metric}"], results[f"{name} to/{metric}"] = found[metric]
     return results
 
 

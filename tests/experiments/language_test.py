@@ -60,7 +60,7 @@ def test_a_store_is_written_once(run, capsys):
 
 def test_what_the_language_model_loses_stands_in_the_table(run):
     config, task, state = run
-    sums = language.sums(config, task, state, sequences=20)
+    sums = language.sums(config, task, state, sequences=80)
     found = language.numbers(sums, intervals=True)
     for name in ("ce", "delta_ce", "recovered_zero", "kl"):
         assert found[f"text from/{name}"] <= found[f"text/{name}"] <= found[f"text to/{name}"]
