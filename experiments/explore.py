@@ -57,7 +57,7 @@ def main() -> int:
         found = examples.scan(counted, n, settings, _BATCH_SIZE.value)
     windows = _BEFORE.value, _AFTER.value, _BATCH_SIZE.value
     data = {
-        **content.described(run, folder.resolve().name, settings, len(rows)),
+        **content.described(run, folder, settings, len(rows)),
         **content.columns(run, found, latents, settings, rows, *windows),
     }
     whole = page.page(data["about"]["title"], data).encode()
