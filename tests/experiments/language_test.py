@@ -67,6 +67,21 @@ def test_what_the_language_model_loses_stands_in_the_table(run):
     assert "share of the loss by zeros" in report.table(found)
 
 
+def test_a_crosscoder_is_spliced_at_all_its_sites(recipe, monkeypatch, tmp_path):
+    both = recipe.copy_and_resolve_references()
+    both.sites = ("resid_post.1", "resid_post.2")
+    monkeypatch.setattr(build, "recipe", lambda path: both)
+    config = llm_topk.get_config("crosscoder")
+    config.data.store = (str(tmp_path / "store"),)
+    config.model.d_sae = 32
+    config.model.activation.k = 4.0
+    stores.write_missing(config)
+    task = build.task(config)
+    state = loop.initialise(task, loop.template(task))
+    found = language.numbers(language.sums(config, task, state, sequences=20))
+    assert found["text/ce_zero"] != found["text/ce"] != found["text/ce_spliced"]
+
+
 def test_a_store_of_another_model_is_refused(run, recipe, tmp_path):
     config, task, state = run
     tiny.write(tmp_path, tensors=tiny.weights(seed=1))
