@@ -9,10 +9,10 @@ import pytest
 
 from configs import llm_topk
 from configs.dumps import base as dumps
-from experiments import build, language, report, stores, topics, words
+from experiments import build, evaluate, language, report, stores, topics, words
 from sae_jax import errors
 from sae_jax.text import base as text, brown
-from sae_jax.train import checkpoint, loop, writer
+from sae_jax.train import checkpoint, evaluate as evaluation_loop, loop, writer
 from tests.lm import tiny
 
 
@@ -65,6 +65,27 @@ def test_what_the_language_model_loses_stands_in_the_table(run):
     for name in ("ce", "delta_ce", "recovered_zero", "kl"):
         assert found[f"text from/{name}"] <= found[f"text/{name}"] <= found[f"text to/{name}"]
     assert "share of the loss by zeros" in report.table(found)
+
+
+def test_intervals_are_over_whole_documents(run):
+    _, task, state = run
+    (evaluation,) = task.evaluations.values()
+    parts = evaluate._of_documents(evaluation)
+    store = task.data.stores[0]
+    seen = []
+    for part in parts:
+        (kept,) = part.data.kept
+        sequence, _ = store.sequences.places(kept.rows(np.arange(kept.length)))
+        seen.append(set(store.sequences.documents[sequence].tolist()))
+    assert len(seen) == 32  # A fifth of 160.
+    assert all(len(documents) == 1 for documents in seen)
+    assert sum(part.data.length for part in parts) == evaluation.data.length
+    evaluator = evaluation_loop.Evaluator(task.method, task.mesh)
+    found = evaluate._with_intervals(evaluator, task, state)
+    whole = loop.finish(task, evaluator.all_totals(task.evaluations, state))
+    for metric, value in whole.items():
+        assert found[metric] == pytest.approx(value, rel=1e-5)
+    assert found["test from/fvu"] < found["test/fvu"] < found["test to/fvu"]
 
 
 def test_a_crosscoder_is_spliced_at_all_its_sites(recipe, monkeypatch, tmp_path):
