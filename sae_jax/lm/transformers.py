@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
 import inspect
+import os
 from typing import Any
 import zlib
 
@@ -149,6 +150,7 @@ def load(path: str, dtype: str = "float32", device: str = "cpu") -> Torch:
         raise errors.DataError(
             "the language model transformers needs --config.lm.path=NAME of the hub, or a folder"
         )
+    path = os.path.expanduser(path)  # noqa: PTH111  A name of the hub is no path.
     if dtype not in ("float32", "bfloat16"):
         raise errors.UserError(f'dtype={dtype!r}: it must be "float32" or "bfloat16"')
     transformers, torch = (tokens.library(package, "hf") for package in ("transformers", "torch"))
