@@ -37,7 +37,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.data.update(
         name="activations",
         split="train",
-        store="stores/glassllm",
+        store=("stores/glassllm",),
+        weights=(),  # How much of a batch each store gives; none for as much as it holds.
+        block=1,  # Rows that are read together.
+        damaged="refuse",  # Or "skip": damaged shards are left out.
+        checksums=True,  # Are shards as they were written? They are read once; False for terabytes.
         recipe="configs/dumps/glassllm.py",
         site="resid_post.1",
     )
@@ -120,7 +124,7 @@ def _stream_debug(config: ml_collections.ConfigDict) -> None:
 
 def _debug(config: ml_collections.ConfigDict) -> None:
     config.update(num_steps=6, batch_size=64, log_every=2, checkpoint_every=4)
-    config.data.update(store="stores/glassllm-debug", recipe="configs/dumps/glassllm.py:debug")
+    config.data.update(store=("stores/glassllm-debug",), recipe="configs/dumps/glassllm.py:debug")
     config.evals.test.batch_size = 64
 
 

@@ -28,7 +28,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config = llm_topk.get_config(arg)
     suffix = f":{arg}" if arg else ""
     config.data.update(
-        store=f"stores/smollm2{'-debug' if arg else ''}",
+        store=(f"stores/smollm2{'-debug' if arg else ''}",),
         recipe=f"configs/dumps/smollm2.py{suffix}",
         site="resid_post.14",
     )

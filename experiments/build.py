@@ -10,6 +10,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import json
 import math
 from pathlib import Path
 import pkgutil
@@ -113,16 +114,36 @@ def language_model(group: Group) -> Any:
 
 
 def recipe(path: str) -> ml_collections.ConfigDict:
-    """Returns the config that `path`, "configs/dumps/<name>.py" or with ":<variant>", names.
+    """Returns the config that `path` names.
+
+    Args:
+      path: "configs/dumps/<name>.py", with ":<variant>" if it has any, or the recipe.json that a
+        dump left in its store, which knows what flags said.
 
     Raises:
-      UserError: there is no such file.
+      UserError: there is no such file or variant, or it is no config.
     """
     file, _, variant = path.partition(":")
     if not Path(file).is_file():
         raise errors.UserError(f"config.data.recipe={path}: there is no such file")
-    module: Any = importlib.import_module(".".join(Path(file).with_suffix("").parts))
-    return module.get_config(variant)
+    try:
+        if Path(file).suffix == ".json":
+            return from_json(Path(file).read_text())
+        module: Any = importlib.import_module(".".join(Path(file).with_suffix("").parts))
+        return module.get_config(variant)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise errors.UserError(f"config.data.recipe={path}: {error}") from error
+
+
+def from_json(text: str) -> ml_collections.ConfigDict:
+    """Returns a config that was kept as JSON, which knows no tuples; raises ValueError."""
+
+    def tuples(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: tuples(inner) for key, inner in value.items()}
+        return tuple(tuples(inner) for inner in value) if isinstance(value, list) else value
+
+    return ml_collections.ConfigDict(tuples(json.loads(text)))
 
 
 def losses_by_name() -> dict[str, Callable[..., Any]]:
@@ -237,7 +258,7 @@ def _method(
         remedy=_remedy(values["remedy"], values["optim"]),
         parts=values["parts"],
         latent_axes=latent_axes,
-        stored=kwargs["parameters"] if "parameters" in kwargs else "float32",
+        stored={"parameters": "float32", **kwargs}["parameters"],  # As adam's own default.
     )
 
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sae_jax import errors, types
-from sae_jax.data import base
+from sae_jax.data import activations, base
 from sae_jax.ops import schedule
 from sae_jax.train import evaluate, loop, step
 
@@ -31,6 +31,12 @@ def problems(task: loop.Task) -> list[str]:
         found.append(
             f"config.batch_size={plan.batch_size} cannot be cut into {task.method.parts} parts for "
             f"{shards} devices: set it to a multiple of {task.method.parts * shards}"
+        )
+    block = task.data.block if isinstance(task.data, activations.Activations) else 1
+    if plan.batch_size % block:
+        found.append(
+            f"config.data.block={block} does not divide config.batch_size={plan.batch_size}: a "
+            "batch is of whole blocks"
         )
     for name, size in sizes.items():
         if size < 1 or size % shards:

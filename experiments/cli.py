@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import logging as standard_logging
+from pathlib import Path
 import re
 import signal
 import sys
@@ -10,6 +11,7 @@ import warnings
 
 from absl import app, flags, logging
 import jax
+from ml_collections import config_flags
 
 from sae_jax import errors, fetch
 
@@ -68,6 +70,26 @@ def use_compilation_cache() -> None:
     # The defaults keep nothing that compiled within a second.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def config_name(folder: str, question: str) -> str:
+    """Returns what the flag --config names, with its variant.
+
+    Args:
+      folder: whose files an error names.
+      question: what is asked where the flag was not given.
+
+    Raises:
+      UserError: it was not given, or is no file.
+    """
+    present = ", ".join(str(path) for path in sorted(Path(folder).glob("[!_]*.py")))
+    flag = flags.FLAGS["config"]
+    if not flag.present:
+        raise errors.UserError(f"{question} --config=...: there are {present}")
+    name = config_flags.get_config_filename(flag)
+    if not Path(name.partition(":")[0]).is_file():
+        raise errors.UserError(f"--config={name}: there is no such file; there are {present}")
+    return name
 
 
 class Stop:

@@ -1,12 +1,14 @@
 """Measures a trained run on any split: `python -m experiments.evaluate --workdir=W --split=train`.
 
 Without --split it repeats the evaluations of the run's config. Prints a table; with --json numbers,
-with --intervals also between what values each number lies when other examples are drawn. A run on
-activations of a language model is also spliced into it.
+with --intervals also between what values each number lies when other examples are drawn, or other
+documents, where examples are tokens of them. A run on activations of a language model is also
+spliced into it.
 """
 
 import dataclasses
 import functools
+import itertools
 import json
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import numpy as np
 from experiments import build, cli, language, report, run, topics, words, workdir
 from sae_jax import errors
 from sae_jax.analysis import bootstrap
+from sae_jax.data import activations
 from sae_jax.train import evaluate, loop, step
 
 _BLOCKS = 100
@@ -72,16 +75,44 @@ def _with_intervals(
     """Returns numbers and the ends of their intervals, as "<evaluation>/", "<evaluation> from/"."""
     results: dict[str, float] = {}
     for name, evaluation in task.evaluations.items():
-        shards = task.mesh.shape["data"]
-        size = max(evaluation.data.length // _BLOCKS // shards, 1) * shards
-        cut = dataclasses.replace(evaluation, batch_size=size)
-        blocks = list(evaluator.blocks(cut, state))
+        if parts := _of_documents(evaluation):
+            blocks = [evaluator.totals(part, state) for part in parts]
+        else:
+            shards = task.mesh.shape["data"]
+            size = max(evaluation.data.length // _BLOCKS // shards, 1) * shards
+            cut = dataclasses.replace(evaluation, batch_size=size)
+            blocks = list(evaluator.blocks(cut, state))
         total = functools.reduce(functools.partial(jax.tree.map, np.add), blocks)
-        found = bootstrap.intervals(cut, blocks)
-        for metric, value in evaluate.finish(cut, total).items():
+        found = bootstrap.intervals(evaluation, blocks)
+        for metric, value in evaluate.finish(evaluation, total).items():
             results[f"{name}/{metric}"] = value
-            results[f"{name} from/{metric}"], results[f"{name} to/{metric}"] = found[metric]
+            if metric in found:
+                results[f"{name} from/{metric}"], results[f"{name} to/{metric}"] = found[metric]
     return results
+
+
+def _of_documents(evaluation: evaluate.Evaluation) -> list[evaluate.Evaluation]:
+    """Returns the evaluation in parts of whole documents; none where rows are of no documents.
+
+    Tokens of one document are alike: blocks that cut it would make intervals too narrow.
+    """
+    data = evaluation.data
+    if not isinstance(data, activations.Activations) or evaluation.corruption.of is not None:
+        return []
+    parts = []
+    for store, kept in zip(data.stores, data.kept, strict=True):
+        if (found := store.sequences) is None:
+            return []
+        sequence, _ = found.places(kept.rows(np.arange(kept.length)))
+        new = np.flatnonzero(np.diff(found.documents[sequence])) + 1
+        edges = np.concatenate([[0], new, [kept.length]])
+        count = min(len(edges) - 1, max(_BLOCKS // len(data.stores), 1))
+        edges = edges[np.round(np.linspace(0, len(edges) - 1, count + 1)).astype(int)]
+        for first, until in itertools.pairwise(edges.tolist()):
+            own = [kept.part(first, until)]
+            part = dataclasses.replace(data, stores=[store], kept=own, shares=(1.0,))
+            parts.append(dataclasses.replace(evaluation, data=part))
+    return parts
 
 
 if __name__ == "__main__":

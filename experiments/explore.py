@@ -37,9 +37,11 @@ def main() -> int:
     cli.use_compilation_cache()
     folder = Path(_WORKDIR.value)
     out = Path(_OUT.value or folder / "explore.html")
-    run = opened.load(folder, _SPLIT.value)
-    if not out.parent.is_dir():
+    if out.is_dir():
+        raise errors.UserError(f"--out={out} is a folder: name a file, {out / 'explore.html'}")
+    if _OUT.value and not out.parent.is_dir():
         raise errors.UserError(f"--out={out}: there is no folder {out.parent}")
+    run = opened.load(folder, _SPLIT.value)
     rows = directions.rows(run.task.method, run.state)
     latents = content.chosen(_LATENTS.value, len(rows))
     settings = examples.Settings(top=_TOP.value, each=_EACH.value)
@@ -55,7 +57,7 @@ def main() -> int:
         found = examples.scan(counted, n, settings, _BATCH_SIZE.value)
     windows = _BEFORE.value, _AFTER.value, _BATCH_SIZE.value
     data = {
-        **content.described(run, folder.resolve().name, settings, len(rows)),
+        **content.described(run, folder, settings, len(rows)),
         **content.columns(run, found, latents, settings, rows, *windows),
     }
     whole = page.page(data["about"]["title"], data).encode()

@@ -53,33 +53,32 @@ def sums(
     if not isinstance(data, activations.Activations) or not config.data.get("recipe"):
         return None
     store, targets = data.stores[0], data.target_sites or data.sites
-    if store.sequences is None or len(data.sites) > 1 or len(targets) > 1:
+    if store.sequences is None:
         return None
     rows = store.plan.range_of(data.spec.split)
     first, last = np.searchsorted(store.sequences.starts, rows)
-    site = language.Site(
-        read=data.sites[0],
-        write=targets[0],
-        mean=store.statistics[f"{targets[0]}/mean"].astype(np.float32),
-        largest=largest(store, data.sites[0]),
+    sites = language.Sites(
+        read=data.sites,
+        write=targets,
+        means=tuple(store.statistics[f"{site}/mean"].astype(np.float32) for site in targets),
+        largest=tuple(largest(store, site) for site in data.sites),
     )
     chosen = range(int(first), int(min(last, first + sequences)))
     reconstruct = _reconstruct(task, state)
-    return language.sums(model(config, data), reconstruct, site, store.sequences, chosen)
+    return language.sums(model(config, data), reconstruct, sites, store.sequences, chosen)
 
 
 def _of_stream(
     data: stream.Stream, task: loop.Task, state: step.State, sequences: int
-) -> Mapping[str, np.ndarray] | None:
+) -> Mapping[str, np.ndarray]:
     """Returns the same where activations lie nowhere; the mean is that of some thousand tokens."""
     targets = data.target_sites or data.sites
-    if len(data.sites) > 1 or len(targets) > 1:
-        return None
-    some = data.rows(np.arange(min(_SAMPLE, data.length)))[targets[0]]
-    mean = some.mean(axis=0, dtype=np.float64).astype(np.float32)
-    site = language.Site(data.sites[0], targets[0], mean, data.largest[data.sites[0]])
+    some = data.rows(np.arange(min(_SAMPLE, data.length)))
+    means = [some[site].mean(axis=0, dtype=np.float64).astype(np.float32) for site in targets]
+    limits = tuple(data.largest[site] for site in data.sites)
+    sites = language.Sites(data.sites, targets, tuple(means), limits)
     chosen = range(min(sequences, len(data.sequences.ids)))
-    return language.sums(data.model, _reconstruct(task, state), site, data.sequences, chosen)
+    return language.sums(data.model, _reconstruct(task, state), sites, data.sequences, chosen)
 
 
 def largest(store: reader.Store, site: str) -> float:

@@ -39,7 +39,7 @@ _PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: which one 
 
 def main() -> int:
     """Trains, resumes, or says that there is nothing left to do; returns the exit status."""
-    name = _config_name()
+    name = cli.config_name("configs", "which experiment?")
     cli.use_compilation_cache()
     if _DISTRIBUTED.value:
         _join()
@@ -122,17 +122,6 @@ def _join() -> None:
         multihost_utils.assert_equal(np.uint32(zlib.crc32(config.encode())), "config")
     except AssertionError as error:
         raise errors.UserError("the processes have different configs: start all alike") from error
-
-
-def _config_name() -> str:
-    """Returns what --config names, with its variant; raises if it was not given or is no file."""
-    present = ", ".join(str(path) for path in sorted(Path("configs").glob("[!_]*.py")))
-    if not _CONFIG.present:
-        raise errors.UserError(f"which experiment? --config=...: there are {present}")
-    name = config_flags.get_config_filename(flags.FLAGS["config"])
-    if not Path(name.partition(":")[0]).is_file():
-        raise errors.UserError(f"--config={name}: there is no such file; there are {present}")
-    return name
 
 
 if __name__ == "__main__":

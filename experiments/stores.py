@@ -1,8 +1,9 @@
 """Stores of activations: written by their recipe, and described."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,56 @@ import ml_collections
 import tqdm
 
 from experiments import build
-from sae_jax import errors
+from sae_jax import errors, files
 from sae_jax.analysis import dump
-from sae_jax.data import corpus
+from sae_jax.data import activations, base, corpus
 from sae_jax.store import arrays, plan as plans, reader, sequences, writer
+
+RECIPE = "recipe.json"
+_LEAST = dict(batch_size=1, shard_bytes=1, documents=0, held_out=0, outlier=0, seed=0)
 
 
 def write_missing(config: ml_collections.ConfigDict) -> None:
     """Writes the store that a run trains on, if it is not finished and the config has its recipe.
 
-    Every process of a run calls it and writes its part.
+    Of several stores only that is written which the recipe itself names. Every process of a run
+    calls it and writes its part.
+
+    Raises:
+      UserError: a store is missing, and the recipe is another's or has none of the run's sites.
     """
     data = config.data.to_dict()
     if data["name"] != "activations" or not data.get("recipe"):
         return
-    folder = Path(data["store"]).expanduser()
-    if not (folder / plans.MANIFEST).is_file():
-        write(build.recipe(data["recipe"]), folder, jax.process_index(), jax.process_count())
+    folders = activations.folders(data["store"])
+    missing = [folder for folder in folders if not (folder / plans.MANIFEST).is_file()]
+    if missing:
+        recipe = build.recipe(data["recipe"])
+        _refuse_foreign(data, missing if len(folders) > 1 else [], recipe)
+        for folder in missing:
+            write(recipe, folder, jax.process_index(), jax.process_count())
+    _refuse_other_models(data["recipe"], [each for each in folders if each not in missing])
     multihost_utils.sync_global_devices("store")
+
+
+def _refuse_foreign(
+    data: dict[str, Any], missing: Sequence[Path], recipe: ml_collections.ConfigDict
+) -> None:
+    """Raises if the recipe does not write what is missing: other folders, or sites."""
+    own = Path(recipe.store).expanduser()
+    for folder in missing:
+        if folder != own:
+            raise errors.UserError(
+                f"{folder} is not there or not finished, and {data['recipe']} writes {own}: write "
+                f"it first, by python -m experiments.dump --config=ITS_RECIPE --store={folder}"
+            )
+    for site in base.named(data["site"]) + base.named(data.get("target")):
+        if site not in recipe.sites:
+            raise errors.UserError(
+                f'there is no store to read site "{site}" from, and {data["recipe"]} writes '
+                f"{', '.join(recipe.sites)}: name one of these, or the folder of another store "
+                "with --config.data.store"
+            )
 
 
 def write(
@@ -40,18 +73,45 @@ def write(
     dry_run: bool = False,
 ) -> None:
     """Writes what is missing of a store, and says what is there."""
+    for name, least in _LEAST.items():
+        if name in config and config[name] < least:
+            raise errors.UserError(f"config.{name}={config[name]}: it must be {least} or more")
     source = _of_arrays(config) if "files" in config else _of_text(config)
     print(announced(folder, source), flush=True)
     if dry_run:
         return
     store = writer.Writer(folder, source.plan, source.tokens)
+    if process == 0 and "lm" in config:
+        _keep_recipe(config, folder)
     left = sum(source.plan.shards[number] for number in store.missing(process, processes))
     with tqdm.tqdm(total=left, unit="row", unit_scale=True, disable=not left) as bar:
         whole = source.write(store, process, processes, bar.update)
     if not whole:
         print(f"{folder}: {len(store.missing())} shards are left to the other processes")
         return
-    print(summary(reader.Store(folder)))
+    print(summary(reader.Store(folder, checksums=False)))
+
+
+def _refuse_other_models(recipe: str, folders: Sequence[Path]) -> None:
+    """Raises if a store was written by another language model than that of the recipe.
+
+    Otherwise it would be said only when the run ends and the model is to be spliced.
+    """
+    for path in (folder / RECIPE for folder in folders):
+        if path.is_file() and build.recipe(str(path)).lm != build.recipe(recipe).get("lm"):
+            raise errors.UserError(
+                f"{path.parent} was written by another language model than that of {recipe}: set "
+                f"--config.data.recipe={path}"
+            )
+
+
+def _keep_recipe(config: ml_collections.ConfigDict, folder: Path) -> None:
+    """Leaves in a store what it is written by, flags and all, for runs to name."""
+    values = {**build.plain(config), "store": str(folder)}
+    try:
+        files.replace(folder / RECIPE, json.dumps(values, indent=1) + "\n")
+    except OSError as error:
+        raise errors.UserError(f"cannot write to {folder} ({error.strerror})") from error
 
 
 @dataclasses.dataclass(frozen=True)

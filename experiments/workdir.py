@@ -108,7 +108,7 @@ def load_config(workdir: Path) -> ml_collections.ConfigDict:
     """Returns the config of the run that lies there."""
     path = workdir / "config.json"
     try:
-        return ml_collections.ConfigDict(_tuples(json.loads(path.read_text())))
+        return build.from_json(path.read_text())
     except FileNotFoundError as error:
         raise errors.UserError(f"no run in {workdir}: there is no config.json") from error
     except (OSError, json.JSONDecodeError) as error:
@@ -168,13 +168,6 @@ def _refuse_other(
             f"{workdir} holds a run of another config ({'; '.join(differing[:3])}{more}): "
             "name another --workdir, or take the change back"
         )
-
-
-def _tuples(value: Any) -> Any:
-    """Returns what JSON made of a config with tuples for its lists."""
-    if isinstance(value, dict):
-        return {key: _tuples(inner) for key, inner in value.items()}
-    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
 
 
 def _environment() -> dict[str, Any]:

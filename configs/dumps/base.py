@@ -28,3 +28,21 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0  # Of the order of documents, and so of the splits.
     config.batch_size = 64  # Sequences that the model reads at once.
     return config
+
+
+def of_paths(lm: str, own_texts: bool) -> ml_collections.ConfigDict:
+    """Returns the dump of a language model and of texts that flags give the paths of.
+
+    Args:
+      lm: its loader, a file of sae_jax/lm.
+      own_texts: whether texts are files, or else the leads of Wikipedia articles.
+    """
+    config = get_config()
+    config.store = f"stores/{lm}"
+    config.lm.update(name=lm, path="", dtype="float32")
+    config.text.name = "files" if own_texts else "wikipedia_leads"
+    if own_texts:
+        config.text.update(path="", text_key="text", label_key="label")
+    config.sites = ("resid_post.0",)
+    config.batch_size = 16
+    return config

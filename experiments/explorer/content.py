@@ -1,5 +1,7 @@
 """What the page of a run shows, as `page.js` reads it."""
 
+import json
+from pathlib import Path
 import re
 import sys
 from typing import Any
@@ -34,19 +36,35 @@ def chosen(text: str, d_sae: int) -> np.ndarray:
     return np.array(sorted(wanted), np.int32)
 
 
+def measured(folder: Path) -> str:
+    """Returns in a line what a finished run has found, or "" for one that is not."""
+    try:
+        results = json.loads((folder / "results.json").read_text())
+    except (OSError, ValueError):
+        return ""
+    said = []
+    for metric, name in (("fvu", "FVU"), ("l0", "L0"), ("recovered_zero", "loss recovered")):
+        found = [value for key, value in results.items() if key.endswith(f"/{metric}")]
+        if found:
+            share = metric == "recovered_zero"
+            said.append(f"{name} {100 * found[0]:.1f} %" if share else f"{name} {found[0]:.3g}")
+    return ", ".join(said)
+
+
 def described(
-    run: opened.Opened, name: str, settings: examples.Settings, d_sae: int
+    run: opened.Opened, folder: Path, settings: examples.Settings, d_sae: int
 ) -> dict[str, Any]:
-    """Returns what the page says of the run."""
+    """Returns what the page says of the run that lies in a folder."""
     site = " → ".join(
         " + ".join(sites) for sites in (run.data.sites, run.data.target_sites) if sites
     )
     kind = type(run.task.method.model).__name__
     return {
         "about": {
-            "title": name,
+            "title": folder.resolve().name,
             "text": f"{kind} of {site} in {run.model.name}, "
             f"{run.data.length:,} tokens of {run.data.spec.name} ({run.data.spec.split})",
+            "measured": measured(folder),
         },
         "settings": {
             "bins": settings.bins,
@@ -108,6 +126,7 @@ def columns(
         "start": pieces.start,
         "length": pieces.length,
         "peak": pieces.peak,
+        "cut": pieces.cut,
         "value": value[there],
         "active": np.bincount(piece, minlength=len(of)),
         "active_token": np.flatnonzero(active) - offset[piece],

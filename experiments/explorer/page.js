@@ -38,10 +38,14 @@
   const length = column("length");
   const peak = column("peak");
   const stream = column("stream");
+  const cut = column("cut"); // Whether the text goes on in front of a context, 1, or behind it, 2.
   let offset = null; // Of the tokens of each context that are active.
   const place = new Map(); // From a latent's number to its place.
   number.forEach((n, i) => place.set(n, i));
   const hasTokens = "promoted_token" in data.columns;
+  const UNIT = "Logits, above the mean of all tokens, of the decoder row brought to length 1 and multiplied " +
+    "by the gain of the last norm and the output matrix. The norm's division is left out: compare them " +
+    "with each other, not with logits of the model.";
 
   // --- small things
   const count = new Intl.NumberFormat("en");
@@ -63,11 +67,15 @@
   const peakToken = (context) => vocab[stream[start[context] + peak[context]]];
   const topOf = (latent) => [first[latent * kinds], first[latent * kinds + 1]];
   function words(latent) {
-    // The tokens at which its highest examples are, each once, the most frequent first.
+    // The tokens at which its highest examples are, each once, the most frequent first; with a
+    // space in front or without, they are the same word.
     const [from, to] = topOf(latent);
     const times = new Map();
-    for (let c = from; c < to; c++) times.set(peakToken(c), (times.get(peakToken(c)) || 0) + 1);
-    return [...times].sort((a, b) => b[1] - a[1]).slice(0, 4).map(([token]) => shown(token).trim() || "␣").join("  ");
+    for (let c = from; c < to; c++) {
+      const word = shown(peakToken(c)).trim() || "␣";
+      times.set(word, (times.get(word) || 0) + 1);
+    }
+    return [...times].sort((a, b) => b[1] - a[1]).slice(0, 4).map(([word]) => word).join("  ");
   }
 
   // --- search
@@ -95,6 +103,7 @@
     return low;
   }
   let hits = null; // For each token, where the next hit from there on ends; and the hits.
+  let promotedHits = null; // For each token of the vocabulary, whether it is one where it is promoted.
   function look(query) {
     const { whole } = text();
     const NONE = 0xffffffff;
@@ -112,7 +121,7 @@
     const lower = query.toLowerCase();
     const found = [];
     const inText = where === "any" || where === "peak" || where === "context";
-    hits = null;
+    hits = promotedHits = null;
     if (where === "any" || where === "number") found.push((l) => number[l] === wanted);
     if (inText) {
       look(lower);
@@ -127,6 +136,7 @@
     }
     if (hasTokens && (where === "any" || where === "promoted")) {
       const is = text().small.map((token) => token.includes(lower));
+      promotedHits = is;
       const promoted = column("promoted_token");
       const n = settings.tokens;
       found.push((l) => {
@@ -150,7 +160,7 @@
     };
     const least = bound("least", 0), most = bound("most", 1);
     let test = () => true;
-    hits = null;
+    hits = promotedHits = null;
     if (query.trim()) test = tests(query, $("where").value);
     view = [];
     for (let i = 0; i < number.length; i++) if (density[i] >= least && density[i] <= most && test(i)) view.push(i);
@@ -219,6 +229,7 @@
     const ids = column(`${which}_token`), values = column(`${which}_value`);
     for (let i = latent * n; i < (latent + 1) * n; i++) {
       const word = element("span", className, shown(vocab[ids[i]]));
+      if (which === "promoted" && promotedHits && promotedHits[ids[i]]) word.classList.add("found");
       const value = `${values[i] < 0 ? "−" : "+"}${Math.abs(values[i]).toFixed(2)}`;
       found.append(element("li", "", element("span", "word", word), element("span", "value", value)));
     }
@@ -242,6 +253,8 @@
     offset = offset || sums(column("active"));
     const active = column("active_token"), activation = column("activation"), value = column("value");
     const line = element("p");
+    const inWord = /^\S/.test(vocab[stream[start[c]]]);
+    if (cut[c] & 1) line.append(element("span", "cut", inWord ? "…" : "… "));
     for (let i = 0, next = offset[c]; i < length[c]; i++) {
       const share = next < offset[c + 1] && active[next] === i ? activation[next++] / 255 : 0;
       const token = vocab[stream[start[c] + i]];
@@ -255,6 +268,7 @@
       line.append(piece);
       if (token.endsWith("\n")) line.append("\n");
     }
+    if (cut[c] & 2) line.append(element("span", "cut", "…"));
     return element("div", "context", element("span", "value", short(value[c])), line);
   }
   function contexts(latent, kind) {
@@ -280,8 +294,11 @@
     const pair = element("div", "pair");
     if (density[latent]) pair.append(element("section", "", element("h3", "", "Activations, counts on a log scale"), histogram(latent)));
     if (hasTokens) {
-      pair.append(element("section", "", element("h3", "", "Promotes"), tokens(latent, "promoted", "up")));
-      pair.append(element("section", "", element("h3", "", "Suppresses"), tokens(latent, "suppressed", "down")));
+      for (const [name, which, className] of [["Promotes", "promoted", "up"], ["Suppresses", "suppressed", "down"]]) {
+        const heading = element("h3", "", name);
+        heading.title = UNIT;
+        pair.append(element("section", "", heading, tokens(latent, which, className)));
+      }
     }
     parts.push(pair);
     if (settings.nearest) parts.push(element("h3", "", "Nearest decoder rows, by cosine"), nearest(latent));
@@ -353,6 +370,7 @@
   });
   if (!hasTokens) $("where").querySelector("[value=promoted]").remove();
   $("about").textContent = about.text;
+  $("measured").textContent = about.measured;
   refresh();
   go();
 })();

@@ -4,6 +4,9 @@ A split is measured in blocks. Of as many blocks, drawn with replacement, the me
 again, a thousand times; the interval holds the middle share of what came out (Efron 1979,
 percentile method). It says what other examples would have changed, and nothing about other seeds of
 training.
+
+The share of dead latents has no interval: a draw leaves examples out and adds none, so it can only
+grow, and the number itself would lie outside.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +20,7 @@ from sae_jax import errors
 from sae_jax.train import evaluate
 
 _FEWEST = 20
+_ONE_WAY = ("dead",)
 
 
 def intervals(
@@ -25,7 +29,7 @@ def intervals(
     draws: int = 1000,
     level: float = 0.95,
 ) -> dict[str, tuple[float, float]]:
-    """Returns for each number of an evaluation the ends of its interval.
+    """Returns for each number of an evaluation that has an interval the ends of it.
 
     Args:
       evaluation: whose metrics turn totals into numbers.
@@ -55,15 +59,24 @@ def of_sums(
       finish: from totals, `[...]`, to numbers.
       draws: how often blocks are drawn.
       level: the share of draws that an interval holds, between 0 and 1.
+
+    Raises:
+      DataError: there are fewer than 20 blocks.
     """
     blocks = len(jax.tree.leaves(sums)[0])
+    if blocks < _FEWEST:
+        raise errors.DataError(
+            f"{blocks} documents are too few: an interval needs {_FEWEST} or more; read more of "
+            "them with --sequences, or leave out --intervals"
+        )
     random = np.random.RandomState(0)
     found: dict[str, list[float]] = {}
     for _ in range(draws):
         times = random.multinomial(blocks, np.full(blocks, 1 / blocks))
         totals = jax.tree.map(lambda parts, times=times: np.tensordot(times, parts, 1), sums)
         for name, value in finish(totals).items():
-            found.setdefault(name, []).append(value)
+            if name not in _ONE_WAY:
+                found.setdefault(name, []).append(value)
     ends = [50 * (1 - level), 50 * (1 + level)]
     return {
         name: tuple(float(end) for end in np.percentile(values, ends))  # type: ignore[misc]

@@ -24,6 +24,7 @@ class Contexts:
       peak: int64 `[n]`, which of its tokens is the example.
       codes: float32 `[sum of length]`, the latent's code at each token, piece after piece; 0 where
         a token is excluded from the data.
+      cut: uint8 `[n]`, whether the text goes on in front of a piece, 1, behind it, 2, or both, 3.
     """
 
     stream: np.ndarray
@@ -31,6 +32,7 @@ class Contexts:
     length: np.ndarray
     peak: np.ndarray
     codes: np.ndarray
+    cut: np.ndarray
 
 
 def around(
@@ -62,6 +64,7 @@ def around(
     ends = np.cumsum([sum(store.plan.shards) + 1 for store in data.stores])
     offsets = np.concatenate([[0], ends])
     start, place, stop = (np.zeros(len(rows), np.int64) for _ in range(3))
+    cut = np.zeros(len(rows), np.uint8)
     for number, (store, kept) in enumerate(zip(data.stores, data.kept, strict=True)):
         found = _sequences(store)
         mine = np.flatnonzero((rows >= firsts[number]) & (rows < firsts[number + 1]))
@@ -70,6 +73,11 @@ def around(
         place[mine] = offsets[number] + there
         start[mine] = offsets[number] + np.maximum(there - before, found.starts[sequence])
         stop[mine] = offsets[number] + np.minimum(there + after + 1, found.starts[sequence + 1])
+        # A document of several sequences goes on where one of them ends.
+        same = np.concatenate([[False], np.diff(found.documents) == 0, [False]])
+        in_front = same[sequence] | (there - before > found.starts[sequence])
+        behind = same[sequence + 1] | (there + after + 1 < found.starts[sequence + 1])
+        cut[mine] = in_front + 2 * behind
     length = stop - start
     ends = np.cumsum(length)
     places = np.repeat(start - (ends - length), length) + np.arange(length.sum())
@@ -91,7 +99,7 @@ def around(
     gaps = np.flatnonzero(np.diff(unique) > 1) + 1
     start_in = np.searchsorted(unique, start)
     moved = start_in + np.searchsorted(gaps, start_in, side="right")
-    return Contexts(np.insert(tokens, gaps, GAP), moved, length, place - start, codes)
+    return Contexts(np.insert(tokens, gaps, GAP), moved, length, place - start, codes, cut)
 
 
 def _sequences(store: reader.Store) -> sequences.Sequences:

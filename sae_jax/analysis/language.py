@@ -1,4 +1,4 @@
-"""What a language model loses when an activation is replaced by its reconstruction.
+"""What a language model loses when activations are replaced by their reconstructions.
 
 Over the tokens of held-out documents, with losses in nats for the next token:
 
@@ -9,8 +9,10 @@ Over the tokens of held-out documents, with losses in nats for the next token:
   kl recovered        1 - KL(reconstruction) / KL(ablated)
 
 Special tokens and outliers keep their activation in every case, and what is predicted at them does
-not count: an ablated attention sink would make anything look good. Sums are of documents, so that
-intervals can be drawn over documents, whose tokens are not independent.
+not count: an ablated attention sink would make anything look good. Where several sites are
+reconstructed, as by a crosscoder, all are replaced at once, by what is made of the activations of
+the untouched model, and so are the zeros and means that this is compared with. Sums are of
+documents, so that intervals can be drawn over documents, whose tokens are not independent.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,26 +46,26 @@ _CASES = ("reconstruction", "zero", "mean")
 
 
 @dataclasses.dataclass(frozen=True)
-class Site:
+class Sites:
     """Where an autoencoder reads and writes.
 
     Attributes:
-      read: the site whose activations it was trained on.
-      write: the site that it reconstructs; the same one, but for a transcoder.
-      mean: float `[width]`, the mean activation at `write`.
-      largest: norm at `read` above which a token is an outlier; infinity for none.
+      read: the sites whose activations it was trained on, as they lie in an example.
+      write: the sites that it reconstructs; the same, but for a transcoder.
+      means: float `[width]` each, the mean activation at each of `write`.
+      largest: norm at each of `read` above which a token is an outlier; none: there are none.
     """
 
-    read: str
-    write: str
-    mean: np.ndarray
-    largest: float = float("inf")
+    read: tuple[str, ...]
+    write: tuple[str, ...]
+    means: tuple[np.ndarray, ...]
+    largest: tuple[float, ...] = ()
 
 
 def sums(
     model: lm.LanguageModel,
     reconstruct: Reconstruct,
-    site: Site,
+    sites: Sites,
     found: token_sequences.Sequences,
     sequences: range,
     batch_size: int = 16,
@@ -72,8 +74,8 @@ def sums(
 
     Args:
       model: that is spliced.
-      reconstruct: `[tokens, width] -> [tokens, width at write]`, an autoencoder.
-      site: where.
+      reconstruct: `[tokens, widths at read] -> [tokens, widths at write]`, an autoencoder.
+      sites: where.
       found: the tokens.
       sequences: which of them.
       batch_size: sequences at once.
@@ -85,7 +87,7 @@ def sums(
     parts: list[dict[str, np.ndarray]] = []
     read: list[np.ndarray] = []
     for rows, ids, mask in corpus.batches(found, sequences, batch_size):
-        batch = _batch(model, reconstruct, site, ids, mask)
+        batch = _batch(model, reconstruct, sites, ids, mask)
         parts.append({name: np.asarray(total)[: len(rows)] for name, total in batch.items()})
         read.append(rows)
     _, place = np.unique(found.documents[np.concatenate(read)], return_inverse=True)
@@ -114,24 +116,36 @@ def finish(totals: Mapping[str, np.ndarray]) -> dict[str, float]:
 def _batch(
     model: lm.LanguageModel,
     reconstruct: Reconstruct,
-    site: Site,
+    sites: Sites,
     ids: np.ndarray,
     mask: np.ndarray,
 ) -> dict[str, jax.Array]:
     """Returns the sums of each sequence of a batch."""
-    clean = model.run(ids, mask, capture=(site.read,))
-    x = clean.captured[site.read].astype(jnp.float32)
+    clean = model.run(ids, mask, capture=sites.read)
+    parts = [clean.captured[site].astype(jnp.float32) for site in sites.read]
     usual = jnp.asarray(mask & ~corpus.special(model.tokenizer, ids))
-    usual &= jnp.linalg.norm(x, axis=-1) <= site.largest
+    for part, largest in zip(parts, sites.largest, strict=False):
+        usual &= jnp.linalg.norm(part, axis=-1) <= largest
+    x = jnp.concatenate(parts, axis=-1)
     x_hat = jnp.asarray(reconstruct(x.reshape(-1, x.shape[-1]))).reshape(*ids.shape, -1)
-    values = {"reconstruction": x_hat, "zero": jnp.zeros(()), "mean": jnp.asarray(site.mean)}
+    ends = np.cumsum([len(mean) for mean in sites.means])[:-1]
+    values = {
+        "reconstruction": jnp.split(x_hat, ends, axis=-1),
+        "zero": [jnp.zeros(len(mean)) for mean in sites.means],
+        "mean": [jnp.asarray(mean) for mean in sites.means],
+    }
     counted = model.targets(ids, mask) * usual[:, :-1]
     assert clean.logits is not None
     found = {"tokens": counted.sum(axis=1)}
     found["ce/clean"] = (model.losses(clean.logits, ids, mask) * counted).sum(axis=1)
     for case in _CASES:
-        value = jnp.broadcast_to(values[case], x_hat.shape).astype(jnp.float32)
-        spliced = model.run(ids, mask, edits={site.write: edit.replace(value, usual)})
+        edits = {
+            site: edit.replace(
+                jnp.broadcast_to(value, (*ids.shape, value.shape[-1])).astype(jnp.float32), usual
+            )
+            for site, value in zip(sites.write, values[case], strict=True)
+        }
+        spliced = model.run(ids, mask, edits=edits)
         assert spliced.logits is not None
         found[f"ce/{case}"] = (model.losses(spliced.logits, ids, mask) * counted).sum(axis=1)
         found[f"kl/{case}"] = _divergence(clean.logits, spliced.logits, counted)

@@ -89,9 +89,13 @@ class Activations(base.AtSites):
         return self.decode({name: array[index] for name, array in source.items()})
 
     def order(self, seed: int, step: Any, batch_size: int) -> Any:
-        """Returns which examples step `step` of training sees: of each store its share."""
+        """Returns which examples step `step` of training sees: of each store its share.
+
+        A store that has fewer rows than that gives each more than once. Where blocks do not fill
+        the batch, the last one is cut: `experiments.checks` refuses to train so.
+        """
         xp: Any = jnp if isinstance(step, jax.Array) else np
-        counts = _portions(self.shares, batch_size // self.block)
+        counts = _portions(self.shares, -(-batch_size // self.block))
         parts = [
             first + self._order_of(seed + place, step, count, kept.length)
             for place, (first, count, kept) in enumerate(
@@ -99,7 +103,7 @@ class Activations(base.AtSites):
             )
             if count
         ]
-        return xp.concatenate(parts) if len(parts) > 1 else parts[0]
+        return (xp.concatenate(parts) if len(parts) > 1 else parts[0])[:batch_size]
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns what tells these rows from others: the checksums of the stores' manifests."""
@@ -124,8 +128,15 @@ class Activations(base.AtSites):
         }
 
     def _order_of(self, seed: int, step: Any, blocks: int, n: int) -> Any:
-        """Returns `blocks * block` of n rows."""
-        found = base.order(seed % 2**32, step, blocks, n // self.block)
+        """Returns `blocks * block` of n rows; of fewer blocks, so many permutations of them."""
+        xp: Any = jnp if isinstance(step, jax.Array) else np
+        seed, there = seed % 2**32, n // self.block
+        turns = -(-blocks // there)
+        if turns == 1:
+            found = base.order(seed, step, blocks, there)
+        else:
+            whole = [base.order(seed, step * turns + turn, there, there) for turn in range(turns)]
+            found = xp.concatenate(whole)[:blocks]
         if self.block == 1:
             return found
         return (found[:, None] * self.block + np.arange(self.block, dtype=np.int32)[None]).ravel()
@@ -139,6 +150,7 @@ def load(
     weights: Sequence[float] = (),
     block: int = 1,
     damaged: Literal["refuse", "skip"] = "refuse",
+    checksums: bool = True,
     recipe: str = "",
 ) -> Activations:
     """Returns the rows of a split of one store or several.
@@ -152,22 +164,21 @@ def load(
       weights: how much of a batch each store gives; none for as much as it holds.
       block: rows that are read together.
       damaged: what becomes of a damaged shard: an error, or its rows are left out.
+      checksums: whether shards are read once, before the first run on them, and compared with
+        their checksums; False for terabytes, of which only the sizes are then known to be right.
       recipe: the config that `experiments.dump` writes the store by, as `experiments.main` does
         where it is missing.
 
     Raises:
       DataError: a store is missing, unfinished or damaged, or has no such split or site.
     """
-    folders = [store] if isinstance(store, str) else list(store)
-    if not any(folders):
-        raise errors.DataError("the data set activations needs --config.data.store=FOLDER")
-    stores = [_open(folder, damaged, recipe) for folder in folders]
+    stores = [_open(folder, damaged, checksums, recipe) for folder in folders(store)]
     first = stores[0]
-    sites = base.site_names(site) or tuple(first.plan.sites)[:1]
-    if not base.site_names(site) and len(first.plan.sites) > 1:
+    sites = base.named(site) or tuple(first.plan.sites)[:1]
+    if not base.named(site) and len(first.plan.sites) > 1:
         names = ", ".join(first.plan.sites)
         raise errors.DataError(f"{first.folder} has several sites: set data.site to one of {names}")
-    targets = base.site_names(target)
+    targets = base.named(target)
     widths = [first.width(name) for name in (*sites, *targets)]
     for other in stores[1:]:
         _refuse_another(first, other, (*sites, *targets))
@@ -179,14 +190,22 @@ def load(
     return Activations(spec, sites, targets, stores, kept, _shares(weights, kept), block)
 
 
-def _open(folder: str, damaged: Literal["refuse", "skip"], recipe: str) -> reader.Store:
+def folders(store: str | Sequence[str]) -> list[Path]:
+    """Returns the folders that `store` names; raises if it names none."""
+    if not (found := [Path(folder).expanduser() for folder in base.named(store) if folder]):
+        raise errors.DataError("the data set activations needs --config.data.store=FOLDER")
+    return found
+
+
+def _open(
+    where: Path, damaged: Literal["refuse", "skip"], checksums: bool, recipe: str
+) -> reader.Store:
     """Returns a store; where there is none, says how to write it."""
-    where = Path(folder).expanduser()
     if recipe and not (where / plans.PLAN).is_file():
         raise errors.DataError(
             f"{where} is not there: python -m experiments.dump --config={recipe} --store={where}"
         )
-    return reader.Store(where, damaged)
+    return reader.Store(where, damaged, checksums)
 
 
 def _shares(weights: Sequence[float], kept: Sequence[reader.Kept]) -> tuple[float, ...]:

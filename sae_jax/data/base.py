@@ -84,11 +84,11 @@ class AtSites:
         return types.Batch(x=behind_each_other(self.sites), y=y)
 
 
-def site_names(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Returns the sites that a config names: one, several, or none, which may be "" too."""
+def named(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Returns what a config names, sites or folders: one, several, or none, which may be "" too."""
     if isinstance(names, str):
         return (names,) if names else ()
-    return tuple(names)
+    return tuple(names or ())
 
 
 def site_spec(name: str, split: str, widths: Sequence[int], target_widths: Sequence[int]) -> Spec:

@@ -234,7 +234,7 @@ def load(
     """
     if split not in tokens.splits:
         raise errors.DataError(f'there is no split "{split}": there are {", ".join(tokens.splits)}')
-    sites, targets = base.site_names(site), base.site_names(target)
+    sites, targets = base.named(site), base.named(target)
     if not sites:
         raise errors.UserError("the data set stream needs --config.data.site=SITE")
     model.check_sites((*sites, *targets))

@@ -59,6 +59,8 @@ def load(path: str, dtype: str = "float32", name: str = "") -> llama.Llama:
     Raises:
       errors.DataError: if the file is damaged, of another architecture or tokenizer.
     """
+    if not path:
+        raise errors.DataError("the language model gguf needs --config.lm.path=FILE.gguf")
     file = pathlib.Path(path).expanduser()
     gguf = extras.library("gguf")
     content = read(file)
@@ -279,10 +281,12 @@ def _tokenizer(content: Content) -> tokens.Tokens:
         ]
         found.add_tokens(added)
     bos = keys.get("tokenizer.ggml.bos_token_id")
+    # What llama.cpp does where a file does not say: files of Llama 3 do not.
+    starts = keys.get("tokenizer.ggml.add_bos_token", split == "llama-bpe")
     return tokens.Tokens(
         found,
         bos,
         keys.get("tokenizer.ggml.eos_token_id"),
         keys.get("tokenizer.ggml.padding_token_id"),
-        bos is not None and bool(keys.get("tokenizer.ggml.add_bos_token", False)),
+        bos is not None and bool(starts),
     )

@@ -33,19 +33,33 @@ def frequencies(d_head: int, base: float, scaling: Mapping[str, Any] | None = No
       d_head: numbers in a head.
       base: of the powers.
       scaling: as `rope_scaling` or `rope_parameters` in a config.json.
+
+    Raises:
+      DataError: the scaling is not known, or a number of it is missing or none.
     """
     plain = base ** (-np.arange(0, d_head, 2) / d_head)
     scaling = scaling or {}
     kind = scaling.get("rope_type", scaling.get("type", "default"))
+
+    def number(key: str) -> float:
+        try:
+            return float(scaling[key])
+        except KeyError as error:
+            raise errors.DataError(f"RoPE scaling {kind!r} does not state {key}") from error
+        except (TypeError, ValueError) as error:
+            raise errors.DataError(
+                f"RoPE scaling {kind!r}: {key}={scaling[key]!r} is no number"
+            ) from error
+
     if kind == "default":
         return plain
     if kind == "linear":
-        return plain / float(scaling["factor"])
+        return plain / number("factor")
     if kind == "llama3":
-        low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
-        turns = float(scaling["original_max_position_embeddings"]) * plain / (2 * np.pi)
+        low, high = number("low_freq_factor"), number("high_freq_factor")
+        turns = number("original_max_position_embeddings") * plain / (2 * np.pi)
         share = np.clip((turns - low) / (high - low), 0, 1)
-        return plain * (share + (1 - share) / float(scaling["factor"]))
+        return plain * (share + (1 - share) / number("factor"))
     raise errors.DataError(f"RoPE scaling {kind!r} is not supported; default, linear, llama3 are")
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
 import inspect
+import os
 from typing import Any
 import zlib
 
@@ -137,28 +138,33 @@ class Torch(base.LanguageModel):
         return base.Run(scores, captured)
 
 
-def load(name: str, dtype: str = "float32", device: str = "cpu") -> Torch:
+def load(path: str, dtype: str = "float32", device: str = "cpu") -> Torch:
     """Returns a model of the Hugging Face hub, or of a folder.
 
     Args:
-      name: as `AutoModelForCausalLM.from_pretrained` takes it.
+      path: a name on the hub or a folder, as `AutoModelForCausalLM.from_pretrained` takes it.
       dtype: "float32" or "bfloat16", to compute in.
       device: of PyTorch.
     """
+    if not path:
+        raise errors.DataError(
+            "the language model transformers needs --config.lm.path=NAME of the hub, or a folder"
+        )
+    path = os.path.expanduser(path)  # noqa: PTH111  A name of the hub is no path.
     if dtype not in ("float32", "bfloat16"):
         raise errors.UserError(f'dtype={dtype!r}: it must be "float32" or "bfloat16"')
     transformers, torch = (extras.library(package, "hf") for package in ("transformers", "torch"))
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
-        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
     except (OSError, ValueError) as error:
-        raise errors.DataError(f"{name}: {' '.join(str(error).split())}") from error
+        raise errors.DataError(f"{path}: {' '.join(str(error).split())}") from error
     model = model.eval().requires_grad_(False).to(device)
     sizes = model.config.get_text_config()
     hooks = _sites(model, sizes)
     widths = _widths(model, hooks)
     return Torch(
-        name,
+        path,
         sizes.num_hidden_layers,
         sizes.hidden_size,
         sizes.vocab_size,

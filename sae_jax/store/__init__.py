@@ -7,6 +7,8 @@
   FOLDER/excluded.npy               rows that no training sees: special tokens and outliers
   FOLDER/statistics.safetensors     mean and mean square of each site
   FOLDER/manifest.json              the rest, written last: a store without it is not finished
+  FOLDER/recipe.json                the config that `experiments.dump` wrote it by, flags and all
+  FOLDER/checked.json               files whose checksums were found to be right, and when
 
 A shard is a function of the plan and its number. So a writer that was killed goes on with the
 shards that are missing, and many writers share them out by number; what they leave is the same to

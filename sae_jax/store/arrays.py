@@ -77,6 +77,15 @@ class Rows:
                 parts.append(_flat(array, int(low), int(high)))
         return np.concatenate(parts) if len(parts) != 1 else parts[0]
 
+    def place(self, row: int) -> str:
+        """Returns how a message names a row: its file, and where it lies in there."""
+        number = int(np.searchsorted(self.starts, row, side="right")) - 1
+        shape, there = self.arrays[number].shape, row - int(self.starts[number])
+        if len(shape) == 2:
+            return f"row {there} of {self.names[number]}"
+        sequence, position = divmod(there, shape[1])
+        return f"row [{sequence}, {position}] of {self.names[number]}"
+
     def about(self) -> dict[str, Any]:
         """Returns what tells them from others: files, shapes and a checksum of rows here and there.
 
@@ -159,10 +168,22 @@ def write(
     processes: int = 1,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> bool:
-    """Writes the shards that are missing; returns whether the store is finished."""
+    """Writes the shards that are missing; returns whether the store is finished.
+
+    Raises:
+      DataError: a row is not finite.
+    """
     for number in store.missing(process, processes):
         first, until = (int(row) for row in store.plan.starts[number : number + 2])
-        store.write(number, {rows.site: rows.between(first, until) for rows in found})
+        parts = {rows.site: rows.between(first, until) for rows in found}
+        for rows in found:
+            finite = np.isfinite(parts[rows.site]).all(axis=1)
+            if not finite.all():
+                raise errors.DataError(
+                    f"{rows.place(first + int(np.argmin(finite)))} is not finite: repair it or "
+                    "leave it out, and write the store anew"
+                )
+        store.write(number, parts)
         progress(until - first)
     return store.finish()
 
@@ -178,7 +199,7 @@ def _array(path: Path, name: str) -> Any:
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise _damaged(path) from error
+            raise _damaged(path, error) from error
     readers: dict[str, Callable[[Path], Mapping[str, Any]]] = {
         ".npz": _npz,
         ".safetensors": mapped.tensors,
@@ -201,7 +222,7 @@ def _npz(path: Path) -> Mapping[str, Any]:
         with path.open("rb") as file:
             return dict(np.load(file, allow_pickle=False))
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _damaged(path) from error
+        raise _damaged(path, error) from error
 
 
 def _hdf5(path: Path) -> Mapping[str, Any]:
@@ -213,14 +234,19 @@ def _hdf5(path: Path) -> Mapping[str, Any]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise _damaged(path) from error
+        raise _damaged(path, error) from error
     file.visititems(
         lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None
     )
     return found
 
 
-def _damaged(path: Path) -> errors.DataError:
+def _damaged(path: Path, error: Exception) -> errors.DataError:
+    if any(word in str(error) for word in ("pickle", "Python objects", "Object arrays")):
+        return errors.DataError(
+            f"{path} holds Python objects, which are not read, as they could run code: save arrays "
+            "of numbers, as in np.save(file, np.stack(rows))"
+        )
     return errors.DataError(f"{path} is cut off or damaged: write or fetch it again")
 
 

@@ -1,6 +1,7 @@
 """Reads a finished store: any rows in any order, from memory maps."""
 
 from collections.abc import Iterator
+import copy
 import functools
 import json
 from pathlib import Path
@@ -8,10 +9,11 @@ import resource
 from typing import Any, Literal
 import zlib
 
+from absl import logging
 import numpy as np
 
 from sae_jax import errors
-from sae_jax.store import codec, mapped, plan as plans, sequences, writer
+from sae_jax.store import codec, intact, mapped, plan as plans, sequences, writer
 
 
 class Store:
@@ -23,13 +25,21 @@ class Store:
       manifest: what was counted and measured when it was finished.
     """
 
-    def __init__(self, folder: Path, damaged: Literal["refuse", "skip"] = "refuse") -> None:
-        """Opens a store and looks whether each shard is whole by its size; `verify` reads it.
+    def __init__(
+        self,
+        folder: Path,
+        damaged: Literal["refuse", "skip"] = "refuse",
+        checksums: bool = True,
+    ) -> None:
+        """Opens a store and looks whether each shard is as it was written.
 
         Args:
           folder: of the store.
-          damaged: what becomes of a shard that is missing or cut off: an error, or its rows are
-            excluded and `skipped` names it.
+          damaged: what becomes of a shard that is missing, cut off or altered: an error, or its
+            rows are excluded, a warning says so, and `skipped` names it.
+          checksums: whether shards are read once, at about a gigabyte a second and core, and
+            compared with their checksums. What was right is remembered beside them; only `verify`
+            reads it again. False looks at sizes alone: for terabytes, which take an hour.
 
         Raises:
           DataError: it is no store, or not finished, or a shard is damaged.
@@ -48,17 +58,28 @@ class Store:
                 f"{folder / plans.MANIFEST} is damaged: delete it and run the same dump again"
             ) from error
         self._starts = self.plan.starts
+        self._checksums = checksums
         self.skipped: list[Path] = []
-        self._shards = _open_all(self, damaged)
+        self._shards = _open_all(self, damaged, checksums)
+
+    def wanted(self) -> dict[Path, str]:
+        """Returns the checksums of shards and other files, those that are there."""
+        shards = {
+            plans.shard_path(self.folder, number): about["crc32"]
+            for number, about in enumerate(self.manifest["shards"])
+        }
+        # Stores that were written by an older version know those of shards alone.
+        others = self.manifest.get("files") or {}
+        whole = shards | {self.folder / name: crc32 for name, crc32 in others.items()}
+        return {path: crc32 for path, crc32 in whole.items() if path.is_file()}
 
     def verify(self) -> list[Path]:
-        """Returns the shards whose bytes are not those that were written; reads all of them."""
-        found = []
-        for number, about in enumerate(self.manifest["shards"]):
-            path = plans.shard_path(self.folder, number)
-            if path not in self.skipped and f"{_crc32(path):08x}" != about["crc32"]:
-                found.append(path)
-        return found
+        """Returns the files whose bytes are not those that were written; reads all of them."""
+        return [
+            path
+            for path, crc32 in self.wanted().items()
+            if path not in self.skipped and intact.crc32(path) != crc32
+        ]
 
     @functools.cached_property
     def excluded(self) -> np.ndarray:
@@ -79,12 +100,23 @@ class Store:
     @functools.cached_property
     def sequences(self) -> sequences.Sequences | None:
         """The tokens that rows are of, if they are of tokens."""
+        self._refuse_changed(sequences.FILE)
         return sequences.load(self.folder)
 
     @functools.cached_property
     def statistics(self) -> dict[str, np.ndarray]:
         """Mean and mean square over the first split, `{"<site>/mean": float64 [width]}`."""
+        self._refuse_changed(writer.STATISTICS)
         return mapped.tensors(self.folder / writer.STATISTICS)
+
+    def _refuse_changed(self, name: str) -> None:
+        """Raises if a file beside the shards is not as it was written."""
+        path = self.folder / name
+        known = {there: crc32 for there, crc32 in self.wanted().items() if there == path}
+        if self._checksums and intact.changed(self.folder, known):
+            raise errors.DataError(
+                f"{path} is damaged: delete it and {plans.MANIFEST}, and run the same dump again"
+            )
 
     def read(self, site: str, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Returns rows as they are kept: `{"": [n, width]}` and, of int8, `{"/scale": [n]}`.
@@ -138,6 +170,15 @@ class Kept:
         index = np.asarray(index, np.int64)
         return self._first + index + np.searchsorted(self._before, index, side="right")
 
+    def part(self, first: int, until: int) -> "Kept":
+        """Returns those of the numbers `first .. until - 1`, numbered from 0 again."""
+        low, high = (int(row) for row in self.rows(np.array([first, until - 1])))
+        found = copy.copy(self)
+        found._first, found.length = low, until - first
+        found._out = self._out[(self._out > low) & (self._out < high)]
+        found._before = found._out - low - np.arange(len(found._out))
+        return found
+
     def index(self, rows: np.ndarray) -> np.ndarray:
         """Returns the numbers of rows of the split, int64; -1 for one that is excluded."""
         rows = np.asarray(rows, np.int64)
@@ -145,8 +186,16 @@ class Kept:
         return np.where(excluded, -1, rows - self._first - np.searchsorted(self._out, rows))
 
 
-def _open_all(store: Store, damaged: str) -> list[Any]:
+def _open_all(store: Store, damaged: str, checksums: bool) -> list[Any]:
     """Returns the tensors of each shard; None for one that is skipped."""
+    bad: set[Path] = set()
+    if checksums:
+        whole = {  # What is cut off is known without being read.
+            plans.shard_path(store.folder, number): about["crc32"]
+            for number, about in enumerate(store.manifest["shards"])
+            if _size(plans.shard_path(store.folder, number)) == about["bytes"]
+        }
+        bad = set(intact.changed(store.folder, whole))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # Each map holds a file open.
     wanted = len(store.plan.shards) + 256
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -156,26 +205,43 @@ def _open_all(store: Store, damaged: str) -> list[Any]:
     for number, about in enumerate(store.manifest["shards"]):
         path = plans.shard_path(store.folder, number)
         try:
+            if path in bad:
+                raise _damaged(path)
             shards.append(_open(path, about["bytes"], store.plan, store.plan.shards[number]))
         except errors.DataError:
             if damaged == "refuse":
                 raise
+            rows = store.plan.shards[number]
+            logging.warning("%s is damaged: its %d rows are left out", path, rows)
             store.skipped.append(path)
             shards.append(None)
     return shards
 
 
 def _open(path: Path, size: int, plan: plans.Plan, rows: int) -> dict[str, np.ndarray]:
-    found = mapped.tensors(path)
-    whole = path.stat().st_size == size and all(
-        site in found and found[site].shape == (rows, width) for site, width in plan.sites.items()
-    )
-    if not whole:
+    if not path.is_file():
         raise errors.DataError(
-            f"{path} is damaged: delete it and run the same dump again, or leave it out with "
+            f"{path} is not there: the same dump command writes it anew, or leave it out with "
             'damaged="skip"'
         )
-    return found
+    if path.stat().st_size == size:
+        found = mapped.tensors(path)
+        shapes = {site: found[site].shape for site in plan.sites if site in found}
+        if shapes == {site: (rows, width) for site, width in plan.sites.items()}:
+            return found
+    raise _damaged(path)
+
+
+def _damaged(path: Path) -> errors.DataError:
+    return errors.DataError(
+        f"{path} is damaged: delete it and run the same dump again, or leave it out with "
+        'damaged="skip"'
+    )
+
+
+def _size(path: Path) -> int:
+    """Returns the bytes of a file, -1 if it is not there."""
+    return path.stat().st_size if path.is_file() else -1
 
 
 def _take(tensor: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -183,11 +249,3 @@ def _take(tensor: np.ndarray, rows: np.ndarray) -> np.ndarray:
     size = tensor[:1].nbytes
     blocks = tensor.reshape(len(tensor), -1).view(np.dtype((np.void, size)))[:, 0]
     return blocks[rows].view(tensor.dtype).reshape(len(rows), *tensor.shape[1:])
-
-
-def _crc32(path: Path) -> int:
-    found = 0
-    with path.open("rb") as file:
-        while part := file.read(2**24):
-            found = zlib.crc32(part, found)
-    return found

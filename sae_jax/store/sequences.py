@@ -10,7 +10,7 @@ from safetensors import numpy as safetensors
 from sae_jax import errors, files
 from sae_jax.store import mapped
 
-_FILE = "sequences.safetensors"
+FILE = "sequences.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +46,12 @@ def save(folder: Path, found: Sequences) -> None:
     """Writes sequences into the folder of a store."""
     tensors = {name: np.ascontiguousarray(array) for name, array in vars(found).items()}
     content = safetensors.save({name: tensors[name] for name in ("ids", "lengths", "documents")})
-    files.replace(folder / _FILE, content)
+    files.replace(folder / FILE, content)
 
 
 def load(folder: Path) -> Sequences | None:
     """Returns the sequences of a store, mapped into memory; None if its rows are of no tokens."""
-    path = folder / _FILE
+    path = folder / FILE
     if not path.is_file():
         return None
     found = mapped.tensors(path)

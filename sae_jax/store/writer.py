@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 import contextlib
 import fcntl
+import io
 import json
 from pathlib import Path
 import shutil
@@ -15,7 +16,7 @@ import numpy as np
 from safetensors import numpy as safetensors
 
 from sae_jax import errors, files
-from sae_jax.store import codec, mapped, plan as plans, sequences as token_sequences
+from sae_jax.store import codec, intact, mapped, plan as plans, sequences as token_sequences
 
 NORM, SUM, SQUARE, SPECIAL = "/norm", "/sum", "/square", "special"
 _ABANDONED = 3600.0  # Seconds since a part of a file grew, after which no one writes it.
@@ -93,13 +94,20 @@ class Writer:
             raise errors.UserError(_cannot_write(self.folder, error)) from error
 
     def finish(self) -> bool:
-        """Writes what makes a store of the shards; False while one of them is missing."""
+        """Writes what makes a store of the shards; False while one of them is missing.
+
+        Raises:
+          UserError: the disk is full; the same call goes on when there is room.
+        """
         if self.missing():
             return False
-        with _alone(self.folder):
-            if not (self.folder / plans.MANIFEST).is_file():
-                self._finish()
-                self._remove_parts()
+        try:
+            with _alone(self.folder):
+                if not (self.folder / plans.MANIFEST).is_file():
+                    self._finish()
+                    self._remove_parts()
+        except OSError as error:
+            raise errors.UserError(_cannot_write(self.folder, error)) from error
         return True
 
     def _remove_parts(self) -> None:
@@ -111,16 +119,15 @@ class Writer:
 
     def _begin(self, tokens: token_sequences.Sequences | None) -> None:
         path = self.folder / plans.PLAN
-        if path.is_file():
-            if path.read_text() != self.plan.to_json():
-                raise errors.UserError(
-                    f"{self.folder} holds a store of {_difference(path, self.plan)}: choose "
-                    "another folder, or delete that one"
-                )
-            return
-        if tokens is not None:
+        if path.is_file() and path.read_text() != self.plan.to_json():
+            raise errors.UserError(
+                f"{self.folder} holds a store of {_difference(path, self.plan)}: choose "
+                "another folder, or delete that one"
+            )
+        if tokens is not None and not (self.folder / token_sequences.FILE).is_file():
             token_sequences.save(self.folder, tokens)
-        files.replace(path, self.plan.to_json())
+        if not path.is_file():
+            files.replace(path, self.plan.to_json())
 
     def _is_written(self, number: int) -> bool:
         path = plans.shard_path(self.folder, number)
@@ -130,51 +137,68 @@ class Writer:
             return False
 
     def _finish(self) -> None:
-        shards = [
-            mapped.tensors(plans.shard_path(self.folder, n)) for n in range(len(self.plan.shards))
-        ]
-        special = np.concatenate([shard[SPECIAL] for shard in shards]).astype(bool)
+        numbers = range(len(self.plan.shards))
+        small: dict[str, list[np.ndarray]] = {SPECIAL: []}
+        small |= {site + NORM: [] for site in self.plan.sites}
+        for number in numbers:
+            shard = self._shard(number)
+            for name, parts in small.items():
+                parts.append(np.array(shard[name]))
+        special = np.concatenate(small[SPECIAL]).astype(bool)
         excluded, sites = special.copy(), {}
         for site in self.plan.sites:
-            norms = np.concatenate([shard[site + NORM] for shard in shards])
+            norms = np.concatenate(small[site + NORM])
             median = float(np.median(norms[~special])) if not special.all() else 0.0
             far = ~special & (norms > self.plan.outlier * median) & (self.plan.outlier > 0)
             excluded |= far
             sites[site] = {"median_norm": median, "outliers": int(far.sum())}
-        statistics = self._statistics(shards, excluded, sites)
+        statistics = self._statistics(excluded, sites)
         files.replace(self.folder / STATISTICS, safetensors.save(statistics))
-        rows = np.flatnonzero(excluded)
-        np.save(self.folder / EXCLUDED, rows)
+        rows, content = np.flatnonzero(excluded), io.BytesIO()
+        np.save(content, rows)
+        files.replace(self.folder / EXCLUDED, content.getvalue())
         manifest = {
             "rows": len(excluded),
             "special": int(special.sum()),
             "excluded": len(rows),
             "excluded_crc32": f"{zlib.crc32(rows.tobytes()):08x}",
             "sites": sites,
-            "shards": [
-                about(plans.shard_path(self.folder, n)) for n in range(len(self.plan.shards))
-            ],
+            "files": {
+                path.name: intact.crc32(path)
+                for path in (self.folder / STATISTICS, self.folder / token_sequences.FILE)
+                if path.is_file()
+            },
+            "shards": [about(plans.shard_path(self.folder, number)) for number in numbers],
         }
         files.replace(self.folder / plans.MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
-    def _statistics(
-        self, shards: list[dict[str, np.ndarray]], excluded: np.ndarray, sites: dict[str, Any]
-    ) -> dict[str, np.ndarray]:
+    def _shard(self, number: int) -> dict[str, np.ndarray]:
+        """Returns the tensors of a shard; a map holds its file open, so one is looked at a time."""
+        return mapped.tensors(plans.shard_path(self.folder, number))
+
+    def _statistics(self, excluded: np.ndarray, sites: dict[str, Any]) -> dict[str, np.ndarray]:
         """Returns mean and mean square of each site over the first split, and adds scalars."""
         starts = self.plan.starts
         of_first = range(len(next(iter(self.plan.splits.values()))))
         kept = max(int((~excluded[: starts[len(of_first)]]).sum()), 1)
-        found: dict[str, np.ndarray] = {}
-        for site, width in self.plan.sites.items():
-            total, square, norms = np.zeros(width), np.zeros(width), 0.0
-            for number in of_first:
-                shard, out = shards[number], excluded[starts[number] : starts[number + 1]]
+        widths = self.plan.sites.items()
+        total, square = ({site: np.zeros(width) for site, width in widths} for _ in range(2))
+        norms = dict.fromkeys(self.plan.sites, 0.0)
+        for number in of_first:
+            shard, out = self._shard(number), excluded[starts[number] : starts[number + 1]]
+            for site in self.plan.sites:
                 x = rows_of(shard, site, np.flatnonzero(out & (shard[SPECIAL] == 0)))
-                total += shard[site + SUM] - x.sum(axis=0)
-                square += shard[site + SQUARE] - (x**2).sum(axis=0)
-                norms += float(shard[site + NORM][~out].sum(dtype=np.float64))
-            found |= {f"{site}/mean": total / kept, f"{site}/mean_square": square / kept}
-            sites[site] |= {"mean_norm": norms / kept, "mean_square_norm": square.sum() / kept}
+                total[site] += shard[site + SUM] - x.sum(axis=0)
+                square[site] += shard[site + SQUARE] - (x**2).sum(axis=0)
+                norms[site] += float(shard[site + NORM][~out].sum(dtype=np.float64))
+        found: dict[str, np.ndarray] = {}
+        for site in self.plan.sites:
+            found[f"{site}/mean"] = total[site] / kept
+            found[f"{site}/mean_square"] = square[site] / kept
+            sites[site] |= {
+                "mean_norm": norms[site] / kept,
+                "mean_square_norm": square[site].sum() / kept,
+            }
         return found
 
 

@@ -56,6 +56,8 @@ class Resident:
 class Streamed:
     """Feeds a data set that stays on the host: batches are read while the device computes.
 
+    Each process reads the rows that its own devices hold.
+
     Attributes:
       window: steps that one payload serves.
     """
@@ -74,6 +76,7 @@ class Streamed:
         self._data = data
         self._where = meshes.split_batch(mesh, axis=1) if split else meshes.replicated(mesh)
         self._batch_size, self._seed = batch_size, seed
+        self._mine = _own(self._where, batch_size)
         self._row = data.rows(np.zeros(1, np.int32))
         row_bytes = sum(array.nbytes for array in self._row.values())
         self.window = max(1, min(longest, window_bytes // (batch_size * row_bytes)))
@@ -92,7 +95,7 @@ class Streamed:
         self._ahead = None
         if following > until:
             self._ahead = ((until, following), self._reader.submit(self._read, until, following))
-        return {name: put(array, self._where) for name, array in raw.items()}
+        return {name: self._put(array) for name, array in raw.items()}
 
     def batch(self, payload: PyTree, first: jax.Array, step: jax.Array) -> types.Batch:
         """Returns the batch of one step; runs inside the program."""
@@ -103,17 +106,27 @@ class Streamed:
         self._reader.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, first: int, until: int) -> dict[str, np.ndarray]:
-        """Returns `[window, batch, ...]` for each raw array."""
-        shape = (self.window, self._batch_size)
+        """Returns `[window, rows of this process, ...]` for each raw array."""
+        shape = (self.window, len(range(*self._mine.indices(self._batch_size))))
         window = {
             name: np.zeros((*shape, *array.shape[1:]), array.dtype)
             for name, array in self._row.items()
         }
         for place, step in enumerate(range(first, until)):
             order = self._data.order(self._seed, np.asarray(step), self._batch_size)
-            for name, rows in self._data.rows(order).items():
+            for name, rows in self._data.rows(order[self._mine]).items():
                 window[name][place] = rows
         return window
+
+    def _put(self, array: np.ndarray) -> jax.Array:
+        """Returns the global array of which this process has read its part."""
+        shape = (len(array), self._batch_size, *array.shape[2:])
+
+        def part(index: Any) -> np.ndarray:
+            first, until, _ = index[1].indices(self._batch_size)
+            return array[:, first - self._mine.start : until - self._mine.start]
+
+        return jax.make_array_from_callback(shape, self._where, part)
 
 
 class Refilled:
@@ -180,6 +193,13 @@ def make(
     if data.resident:
         return Resident(data, mesh, batch_size, seed, split)
     return Streamed(data, mesh, batch_size, seed, longest, split=split)
+
+
+def _own(where: Sharding, batch_size: int) -> slice:
+    """Returns the rows of a batch that this process's devices hold, and those between them."""
+    parts = where.addressable_devices_indices_map((1, batch_size)).values()
+    ends = [part[1].indices(batch_size) for part in parts if part is not None]
+    return slice(min(first for first, *_ in ends), max(until for _, until, _ in ends))
 
 
 def _split(index: jax.Array, mesh: Mesh) -> jax.Array:

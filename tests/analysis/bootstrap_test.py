@@ -8,7 +8,7 @@ import pytest
 from sae_jax import errors
 from sae_jax.analysis import bootstrap
 from sae_jax.data import base
-from sae_jax.metrics import fvu, mse
+from sae_jax.metrics import density, fvu, mse
 from sae_jax.train import evaluate
 
 
@@ -50,6 +50,16 @@ def test_a_ratio_is_taken_of_totals_and_not_of_blocks():
     """Of equal blocks every draw gives the same number, that of the whole."""
     block = {"fvu": {"n": 4.0, "offset": np.zeros(2), "offset2": 8.0, "residual2": 2.0}}
     assert bootstrap.intervals(_evaluation(fvu), [block] * 20)["fvu"] == (0.25, 0.25)
+
+
+def test_the_share_of_dead_latents_has_no_interval():
+    block = {"density": {"n": 4.0, "active": np.array([0.0, 1.0, 4.0])}}
+    assert bootstrap.intervals(_evaluation(density), [block] * 20) == {"dense": (2 / 3, 2 / 3)}
+
+
+def test_too_few_documents_are_refused():
+    with pytest.raises(errors.DataError, match="19 documents are too few.*--sequences"):
+        bootstrap.of_sums({"ce": np.ones(19)}, lambda totals: {"ce": float(totals["ce"])})
 
 
 def test_too_few_blocks_are_refused():

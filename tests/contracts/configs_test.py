@@ -83,6 +83,14 @@ def test_a_dump_says_how_it_is_run_and_names_what_there_is(path):
             assert f'"{variant}"' in module.get_config.__doc__
 
 
+@pytest.mark.parametrize("name", ["folder", "gguf", "transformers"])
+def test_a_dump_of_own_files_asks_for_their_paths(name):
+    config = importlib.import_module(f"configs.dumps.{name}").get_config()
+    for build_it, group in ((build.language_model, config.lm), (build.texts, config.text)):
+        with pytest.raises(errors.DataError, match=r"needs? --config\.(lm|text)\.path="):
+            build_it(build.plain(group))
+
+
 def test_there_are_configs():
     assert "configs.sparse_mnist" in MODULES
 

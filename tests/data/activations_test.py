@@ -89,6 +89,23 @@ def test_each_store_gives_its_share_of_every_batch(tmp_path):
     assert even.shares == (0.5, 0.5)
 
 
+def test_a_small_store_may_give_more_than_it_has(tmp_path):
+    folders = [_store(tmp_path / "a"), _store(tmp_path / "b", start=100)]
+    data = activations.load("train", folders, "mlp_out.1", weights=(1, 15))
+    index = data.order(0, np.asarray(3), 64)
+    _, times = np.unique(index[index >= 33], return_counts=True)
+    assert (len(index), len(times), set(times)) == (64, 33, {1, 2})  # 60 of 33 rows.
+    np.testing.assert_array_equal(jax.jit(lambda step: data.order(0, step, 64))(3), index)
+    twice = np.concatenate([data.order(0, np.asarray(step), 64) for step in range(2)])
+    assert len(np.unique(twice[twice >= 33])) == 33
+
+
+def test_any_number_of_rows_can_be_asked_for_in_blocks(store):
+    data = activations.load("train", store, "mlp_out.1", block=4)
+    for size in (1, 6, 33):
+        assert data.order(0, np.asarray(1), size).shape == (size,)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 def test_small_types_are_decoded_on_the_device(tmp_path, dtype):
     folder = _store(tmp_path / "store", dtype)

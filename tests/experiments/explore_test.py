@@ -77,6 +77,12 @@ def test_the_page_says_what_a_plain_computation_finds(written, run_on_tokens):
                 first = max(position - BEFORE, 0)
                 last = min(position + AFTER + 1, sequences.lengths[sequence])
                 assert shown == [text(i) for i in sequences.ids[sequence, first:last]]
+                documents = [-1, *sequences.documents, -1]
+                goes_on = first > 0 or documents[sequence] == documents[sequence + 1]
+                assert bool(columns["cut"][context] & 1) == goes_on
+                goes_on = last < sequences.lengths[sequence]
+                goes_on |= documents[sequence + 1] == documents[sequence + 2]
+                assert bool(columns["cut"][context] & 2) == goes_on
                 rows = kept.index(sequences.starts[sequence] + np.arange(first, last))
                 there = np.where(rows < 0, 0, codes[rows, latent]) / codes[:, latent].max()
                 np.testing.assert_array_equal(where, np.flatnonzero(there > 0))
@@ -84,6 +90,14 @@ def test_the_page_says_what_a_plain_computation_finds(written, run_on_tokens):
             context, active = context + 1, active + n
     assert context == len(columns["value"])
     assert active == len(columns["activation"])
+
+
+def test_the_page_says_what_the_run_has_found(written, run_on_tokens, tmp_path):
+    results = json.loads((run_on_tokens / "results.json").read_text())
+    said = _data(written)["about"]["measured"]
+    assert said.startswith(f"FVU {results['test/fvu']:.3g}, L0 {results['test/l0']:.3g}, ")
+    assert f"loss recovered {100 * results['text/recovered_zero']:.1f} %" in said
+    assert content.measured(tmp_path) == ""
 
 
 def test_promoted_tokens_are_those_of_the_decoder_row_and_the_norms_gain(written, run_on_tokens):
@@ -139,6 +153,7 @@ def test_latents_are_named_by_numbers_and_ranges():
         (("--workdir={run}", "--latents=96"), "latents are from 0 to 95"),
         (("--workdir={run}", "--split=nosuch"), '"nosuch"'),
         (("--workdir={run}", "--out=nowhere/at/all.html"), "there is no folder nowhere/at"),
+        (("--workdir={run}", "--out=docs"), "--out=docs is a folder: name a file, docs/explore"),
     ],
 )
 def test_a_mistake_is_one_line(run_on_tokens, program, arguments, said):
@@ -168,7 +183,7 @@ def test_a_run_without_tokens_is_refused(run_on_tokens, tmp_path):
 
 
 def test_a_store_of_another_model_is_refused(run_on_tokens, monkeypatch):
-    folder = json.loads((run_on_tokens / "config.json").read_text())["data"]["store"]
+    (folder,) = json.loads((run_on_tokens / "config.json").read_text())["data"]["store"]
     load = opened.build.language_model
     monkeypatch.setattr(
         opened.build, "language_model", lambda group: load({**group, "language": "pt"})
@@ -315,16 +330,37 @@ def _small(tokens):
         number=[3], histogram=[1, 0], examples=[1, 0], start=[0], length=[n], peak=[0], active=[1]
     )
     numbers |= dict(active_token=[0], activation=[255], stream=range(n), nearest_latent=[3])
-    numbers |= dict(promoted_token=[0], suppressed_token=[1])
+    numbers |= dict(promoted_token=[0], suppressed_token=[1], cut=[2])
     numbers = {name: np.array(list(values)) for name, values in numbers.items()}
     names = ("density", "mean", "largest", "value", "nearest_cosine")
     numbers |= dict.fromkeys((*names, "promoted_value", "suppressed_value"), np.ones(1))
     return {
-        "about": {"title": "a </title> <b>", "text": "</script><b>"},
+        "about": {"title": "a </title> <b>", "text": "</script><b>", "measured": "FVU 0.5"},
         "settings": {"bins": 2, "bands": 1, "tokens": 1, "nearest": 1},
         "vocab": tokens,
         "columns": {name: page.column(values) for name, values in numbers.items()},
     }
+
+
+def test_a_word_is_listed_once_and_a_text_that_goes_on_has_an_ellipsis(browser, tmp_path):
+    data = _small(["M", " M", "W"])
+    for name, values in dict(
+        examples=[3, 0], start=[0, 1, 2], length=[1, 1, 1], peak=[0, 0, 0], active=[1, 1, 1]
+    ).items():
+        data["columns"][name] = page.column(np.array(values))
+    for name, values in dict(active_token=[0, 0, 0], activation=[255, 9, 9], cut=[0, 1, 2]).items():
+        data["columns"][name] = page.column(np.array(values))
+    data["columns"]["value"] = page.column(np.ones(3))
+    path = tmp_path / "page.html"
+    path.write_text(page.page("x", data), encoding="utf-8")
+    with _opened(browser, path, "#latent-3") as tab:
+        assert tab.locator(".row .words").inner_text() == "M  W"
+        assert tab.locator(".context p").all_text_contents() == ["M", "… M", "W…"]
+        assert tab.locator("#measured").inner_text() == "FVU 0.5"
+        assert "decoder row" in tab.locator("h3:has-text('Promotes')").get_attribute("title")
+        tab.select_option("#where", "promoted")
+        tab.fill("#search", "m")
+        tab.wait_for_selector(".tokens .up.found")
 
 
 def test_tokens_are_text_whatever_they_are(browser, tmp_path):

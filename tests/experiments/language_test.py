@@ -9,10 +9,10 @@ import pytest
 
 from configs import llm_topk
 from configs.dumps import base as dumps
-from experiments import build, language, report, stores, topics, words
+from experiments import build, evaluate, language, report, stores, topics, words
 from sae_jax import errors
 from sae_jax.text import base as text, brown
-from sae_jax.train import checkpoint, loop, writer
+from sae_jax.train import checkpoint, evaluate as evaluation_loop, loop, writer
 from tests.lm import tiny
 
 
@@ -41,7 +41,7 @@ def run(recipe, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "recipe", lambda path: recipe)
         config = llm_topk.get_config("debug")
-        config.data.store = str(tmp_path_factory.mktemp("store"))
+        config.data.store = (str(tmp_path_factory.mktemp("store")),)
         config.model.d_sae = 32
         config.model.activation.k = 4
         with pytest.raises(errors.DataError, match=r"python -m experiments.dump --config=configs"):
@@ -60,11 +60,47 @@ def test_a_store_is_written_once(run, capsys):
 
 def test_what_the_language_model_loses_stands_in_the_table(run):
     config, task, state = run
-    sums = language.sums(config, task, state, sequences=20)
+    sums = language.sums(config, task, state, sequences=80)
     found = language.numbers(sums, intervals=True)
     for name in ("ce", "delta_ce", "recovered_zero", "kl"):
         assert found[f"text from/{name}"] <= found[f"text/{name}"] <= found[f"text to/{name}"]
     assert "share of the loss by zeros" in report.table(found)
+
+
+def test_intervals_are_over_whole_documents(run):
+    _, task, state = run
+    (evaluation,) = task.evaluations.values()
+    parts = evaluate._of_documents(evaluation)
+    store = task.data.stores[0]
+    seen = []
+    for part in parts:
+        (kept,) = part.data.kept
+        sequence, _ = store.sequences.places(kept.rows(np.arange(kept.length)))
+        seen.append(set(store.sequences.documents[sequence].tolist()))
+    assert len(seen) == 32  # A fifth of 160.
+    assert all(len(documents) == 1 for documents in seen)
+    assert sum(part.data.length for part in parts) == evaluation.data.length
+    evaluator = evaluation_loop.Evaluator(task.method, task.mesh)
+    found = evaluate._with_intervals(evaluator, task, state)
+    whole = loop.finish(task, evaluator.all_totals(task.evaluations, state))
+    for metric, value in whole.items():
+        assert found[metric] == pytest.approx(value, rel=1e-5)
+    assert found["test from/fvu"] < found["test/fvu"] < found["test to/fvu"]
+
+
+def test_a_crosscoder_is_spliced_at_all_its_sites(recipe, monkeypatch, tmp_path):
+    both = recipe.copy_and_resolve_references()
+    both.sites = ("resid_post.1", "resid_post.2")
+    monkeypatch.setattr(build, "recipe", lambda path: both)
+    config = llm_topk.get_config("crosscoder")
+    config.data.store = (str(tmp_path / "store"),)
+    config.model.d_sae = 32
+    config.model.activation.k = 4.0
+    stores.write_missing(config)
+    task = build.task(config)
+    state = loop.initialise(task, loop.template(task))
+    found = language.numbers(language.sums(config, task, state, sequences=20))
+    assert found["text/ce_zero"] != found["text/ce"] != found["text/ce_spliced"]
 
 
 def test_a_store_of_another_model_is_refused(run, recipe, tmp_path):

@@ -1,10 +1,17 @@
-"""Arrays of another program become a store that a run is trained on."""
+"""Arrays of another program become a store that a run is trained on, or several do."""
 
 import numpy as np
+import pytest
 
-from sae_jax.store import reader
+from configs import llm_topk
+from experiments import stores
+from sae_jax import errors
+from sae_jax.store import arrays, reader, writer
+from tests.lm import tiny
 
 DUMP = ("experiments.dump", "--config=configs/dumps/arrays.py")
+GLASS = "--config=configs/dumps/glassllm.py:debug"
+TRAIN = ("experiments.main", "--config=configs/llm_topk.py:debug", "--config.model.d_sae=32")
 
 
 def test_arrays_become_a_store_to_train_on(program, tmp_path):
@@ -38,3 +45,114 @@ def test_a_mistake_is_one_line(program, tmp_path):
         assert said in result.stderr
         assert result.stderr.count("\n") == 1
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--config=configs/dumps/nope.py",), ("nope.py: there is no such file", "glassllm.py")),
+        ((), ("what should be written?", "glassllm.py")),
+        (("--config=configs/llm_topk.py",), ("llm_topk.py is no dump",)),
+        ((GLASS, "--config.batch_size=0"), ("config.batch_size=0: it must be 1 or more",)),
+        ((GLASS, "--config.outlier=-3.0"), ("config.outlier=-3.0: it must be 0 or more",)),
+        ((GLASS, "--config.documents=-1"), ("config.documents=-1: it must be 0 or more",)),
+    ],
+)
+def test_a_dump_that_cannot_be_is_one_line(program, tmp_path, flags, said):
+    result = program("experiments.dump", *flags, f"--store={tmp_path}/store")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    for words in said:
+        assert words in result.stderr
+
+
+def test_a_recipe_without_that_variant_is_one_line(program, tmp_path):
+    recipe = "--config.data.recipe=configs/dumps/glassllm.py:dbg"
+    result = program(
+        *TRAIN, recipe, f"--config.data.store={tmp_path}/store", f"--workdir={tmp_path}/run"
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: config.data.recipe=configs/dumps/glassllm.py:dbg: ")
+    assert result.stderr.count("\n") == 1
+
+
+def _store(folder, rows, seed=0):
+    """Writes a store of random rows, the site of which is "mine"."""
+    x = np.random.RandomState(seed).standard_normal((rows, 16)).astype(np.float32)
+    folder.mkdir()
+    np.save(folder / "x.npy", x)
+    found = [arrays.find(str(folder / "x.npy"), "mine")]
+    arrays.write(found, writer.Writer(folder / "store", arrays.plan(found)))
+    return folder / "store"
+
+
+def test_several_stores_are_mixed(program, tmp_path):
+    both = (_store(tmp_path / "a", 600), _store(tmp_path / "b", 200, seed=1))
+    flags = (f"--config.data.store={tuple(map(str, both))}", "--config.data.site=mine")
+    trained = program(*TRAIN, *flags, f"--workdir={tmp_path}/run")
+    assert trained.returncode == 0, trained.stderr
+    assert "store + store" in trained.stdout
+
+
+def test_weights_may_favour_a_small_store(program, tmp_path):
+    both = (_store(tmp_path / "a", 600), _store(tmp_path / "b", 100, seed=1))
+    trained = program(
+        *(*TRAIN, f"--config.data.store={tuple(map(str, both))}", "--config.data.site=mine"),
+        *("--config.data.weights=(1, 9)", f"--workdir={tmp_path}/run"),
+    )
+    assert trained.returncode == 0, trained.stderr
+
+
+def test_blocks_that_do_not_fill_a_batch_are_refused(program, tmp_path):
+    store = _store(tmp_path / "a", 3000)
+    for block in (24, 128):
+        result = program(
+            *(*TRAIN, f"--config.data.store={store}", "--config.data.site=mine"),
+            *(f"--config.data.block={block}", f"--workdir={tmp_path}/run"),
+        )
+        assert result.returncode == 2
+        assert f"config.data.block={block} does not divide config.batch_size=64" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_of_several_stores_that_is_named_which_the_recipe_does_not_write(program, tmp_path):
+    store, other = _store(tmp_path / "a", 200), tmp_path / "b"
+    flags = (f"--config.data.store={(str(store), str(other))}", "--config.data.site=mine")
+    result = program(*TRAIN, *flags, f"--workdir={tmp_path}/run")
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {other} is not there")
+    assert f"--store={other}" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not other.exists()
+
+
+def test_a_model_and_texts_of_ones_own_are_named_by_flags(program, tmp_path):
+    pytest.importorskip("tokenizers")
+    tiny.write(tmp_path / "model")
+    for number in range(60):
+        words = "".join(np.random.RandomState(number).choice([*"abcde "], 40))
+        (tmp_path / f"{number}.txt").write_text(words)
+    store = tmp_path / "store"
+    written = program(
+        *("experiments.dump", "--config=configs/dumps/folder.py", f"--store={store}"),
+        *(f"--config.lm.path={tmp_path}/model", f"--config.text.path={tmp_path}"),
+        *('--config.sites=("resid_post.1",)', "--config.length=16", "--config.held_out=0.2"),
+    )
+    assert written.returncode == 0, written.stderr
+    train = (*TRAIN, f"--config.data.store={store}", "--config.data.site=resid_post.1")
+    other = program(*train, f"--workdir={tmp_path}/run")
+    assert other.returncode == 2
+    assert f"set --config.data.recipe={store}/recipe.json" in other.stderr
+    recipe = f"--config.data.recipe={store}/recipe.json"
+    trained = program(*train, recipe, f"--workdir={tmp_path}/run")
+    assert trained.returncode == 0, trained.stderr
+    assert "ce_spliced" in trained.stdout
+
+
+def test_a_store_that_would_not_have_the_site_is_not_written(tmp_path):
+    config = llm_topk.get_config("debug")
+    config.data.update(store=(str(tmp_path / "stroe"),), site="resid_post.6")
+    with pytest.raises(errors.UserError, match=r'"resid_post.6" from, .* resid_post.1, resid_po'):
+        stores.write_missing(config)
+    assert not (tmp_path / "stroe").exists()

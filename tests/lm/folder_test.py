@@ -58,6 +58,34 @@ def test_bos_stands_before_texts_if_the_tokenizer_says_so(path):
     assert model.tokenizer.encode("hey")[0] != 0
 
 
+def _with_bos(path, text="<s>"):
+    """Has tokenizer.json put a token before each text, as that of Llama 3 does."""
+    tokenizers = pytest.importorskip("tokenizers")
+    tokenizer = tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{text} $A", special_tokens=[(text, tokenizer.token_to_id(text))]
+    )
+    tokenizer.save(str(path / "tokenizer.json"))
+
+
+def test_without_its_config_the_special_tokens_of_a_tokenizer_are_those_of_the_model(path):
+    (path / "tokenizer_config.json").unlink()
+    _edited(path, bos_token_id=0, eos_token_id=[1, 2], pad_token_id=2)
+    found = folder.load(str(path)).tokenizer
+    assert (found.bos, found.eos, found.pad, found.starts_with_bos) == (0, 1, 2, False)
+    _with_bos(path)
+    assert folder.load(str(path)).tokenizer.starts_with_bos
+    _edited(path)
+    found = folder.load(str(path)).tokenizer
+    assert (found.bos, found.eos, found.starts_with_bos) == (0, None, True)
+
+
+def test_a_tokenizer_config_without_bos_is_believed(path):
+    (path / "tokenizer_config.json").write_text(json.dumps({"bos_token": None}))
+    _edited(path, bos_token_id=0)
+    assert folder.load(str(path)).tokenizer.bos is None
+
+
 def _edited(path, **changes):
     described = tiny.SIZES | changes
     kept = {key: value for key, value in described.items() if value is not None}
@@ -76,6 +104,20 @@ def _edited(path, **changes):
         ({"vocab_size": 41}, r"embed_tokens.weight has shape \(40, 16\)"),
         ({"num_hidden_layers": 5}, r"model\.safetensors: model\.layers\.4.* cannot be read"),
         ({"num_key_value_heads": 3}, "4 heads of 6 numbers cannot share 3"),
+        ({"hidden_size": "16"}, "hidden_size='16' is no number of them"),
+        ({"num_attention_heads": 0}, "num_attention_heads=0 is no number of them"),
+        ({"rms_norm_eps": "small"}, "config.json: rms_norm_eps='small' is no number"),
+        ({"rope_theta": [1]}, r"config.json: rope_theta=\[1\] is no number"),
+        ({"rope_scaling": "linear"}, "config.json: rope_scaling='linear' is no JSON object"),
+        ({"rope_scaling": {"type": "linear"}}, "config.json: RoPE scaling 'linear' does not state"),
+        (
+            {"rope_scaling": {"rope_type": "llama3", "low_freq_factor": 1.0}},
+            "RoPE scaling 'llama3' does not state high_freq_factor",
+        ),
+        (
+            {"rope_scaling": tiny.LLAMA_3 | {"factor": "four"}},
+            "RoPE scaling 'llama3': factor='four' is no number",
+        ),
         ({"rope_scaling": {"rope_type": "yarn"}}, "RoPE scaling 'yarn' is not supported"),
     ],
 )

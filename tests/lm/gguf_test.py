@@ -72,6 +72,8 @@ def write(path, tensors, kind=None, sizes=SIZES, architecture="llama", leave_out
     writer.add_token_types([3] * 3 + [1] * (len(texts) - 3))
     writer.add_token_merges(["Ġ t", "h e"])
     writer.add_bos_token_id(0)
+    if "add_bos" in keys:
+        writer.add_add_bos_token(keys["add_bos"])
     writer.add_eos_token_id(1)
     writer.add_pad_token_id(2)
     for name, tensor in tensors.items():
@@ -153,6 +155,12 @@ def test_the_tokenizer_is_that_of_the_vocabulary(tmp_path, own, model):
 def test_other_splits_keep_texts(tmp_path, own, split):
     found = reader.load(str(write(tmp_path / "a.gguf", own, pre=split))).tokenizer
     assert found.decode(found.encode("hey, the tea")) == "hey, the tea"
+    assert found.starts_with_bos == (split == "llama-bpe")  # As llama.cpp has it.
+
+
+def test_a_file_that_says_whether_texts_begin_with_bos_is_believed(tmp_path, own):
+    path = write(tmp_path / "a.gguf", own, pre="llama-bpe", add_bos=False)
+    assert not reader.load(str(path)).tokenizer.starts_with_bos
 
 
 @pytest.mark.parametrize(

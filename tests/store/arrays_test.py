@@ -1,3 +1,5 @@
+import pickle
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -75,7 +77,24 @@ def test_other_rows_are_another_plan(tmp_path):
         writer.Writer(tmp_path / "store", other)
 
 
+@pytest.mark.parametrize(
+    ("shape", "said"), [((20, 6), "row 3 of .*b.npy"), ((4, 5, 6), r"row \[0, 3\] of .*b.npy")]
+)
+def test_a_row_that_is_not_finite_is_named_with_its_file(tmp_path, shape, said):
+    x = X.copy()
+    x[23, 2] = np.nan
+    np.save(tmp_path / "a.npy", x[:20].reshape(shape))
+    np.save(tmp_path / "b.npy", x[20:].reshape(shape))
+    found = [arrays.find(f"{tmp_path}/*.npy", "x")]
+    plan = arrays.plan(found, held_out=0.1, shard_bytes=100)
+    with pytest.raises(errors.DataError, match=f"{said} is not finite: repair it"):
+        arrays.write(found, writer.Writer(tmp_path / "store", plan))
+
+
 def test_mistakes_are_named(tmp_path):
+    np.save(tmp_path / "objects.npy", np.array([X, X[:3]], object), allow_pickle=True)
+    np.savez(tmp_path / "objects.npz", x=np.array([X, X[:3]], object))
+    (tmp_path / "pickle.npy").write_bytes(pickle.dumps([1.0, 2.0]))
     np.save(tmp_path / "a.npy", X)
     np.save(tmp_path / "wide.npy", X[:, :3])
     np.save(tmp_path / "ids.npy", np.arange(12).reshape(3, 4))
@@ -91,6 +110,9 @@ def test_mistakes_are_named(tmp_path):
         "[aw]*.npy": "has rows of 3",
         "cut.npy": "cut off or damaged",
         "cut.npz": "cut off or damaged",
+        "objects.npy": "holds Python objects, which are not read, as they could run code: save",
+        "objects.npz": "holds Python objects",
+        "pickle.npy": "holds Python objects",
         "a.txt": ".npy, .npz, .safetensors",
     }
     for pattern, said in mistakes.items():

@@ -1,14 +1,16 @@
 import dataclasses
 import json
+import logging
 import os
+import resource
 
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
 
-from sae_jax import errors
-from sae_jax.store import codec, plan as plans, reader, sequences, writer
+from sae_jax import errors, files
+from sae_jax.store import codec, intact, plan as plans, reader, sequences, writer
 
 SITES = {"resid_post.0": 6, "mlp_out.1": 4}
 PLAN = plans.Plan(SITES, "float32", {"train": [5, 5, 3], "test": [4]}, {"of": "a test"})
@@ -108,6 +110,17 @@ def test_numbers_of_kept_rows_have_no_gaps(tmp_path, split, kept):
     assert found.rows(np.arange(found.length)[::-1]).tolist() == there[::-1]
 
 
+@pytest.mark.parametrize(("first", "until"), [(0, 10), (3, 4), (2, 9), (4, 10)])
+def test_a_part_of_kept_rows_is_numbered_anew(tmp_path, first, until):
+    _write(tmp_path).finish()
+    whole = reader.Kept(reader.Store(tmp_path), "train")
+    part = whole.part(first, until)
+    rows = whole.rows(np.arange(first, until))
+    assert part.length == len(rows)
+    np.testing.assert_array_equal(part.rows(np.arange(part.length)), rows)
+    np.testing.assert_array_equal(part.index(rows), np.arange(part.length))
+
+
 def test_who_goes_on_leaves_the_same_bytes(tmp_path):
     _write(tmp_path / "whole").finish()
     found = _write(tmp_path / "parts", only=[2, 0])
@@ -162,6 +175,44 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_half_counts(tmp_path, monke
     assert writer.Writer(tmp_path, PLAN).missing() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("name", ["statistics", "excluded", "manifest"])
+def test_a_disk_that_fills_up_at_the_end_is_said_and_the_end_made_later(
+    tmp_path, monkeypatch, name
+):
+    found = _write(tmp_path / "store")
+    whole = files.replace
+
+    def full(path, content):
+        if path.name.startswith(name):
+            raise OSError(28, "No space left on device")
+        whole(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "replace", full)
+        with pytest.raises(errors.UserError, match="No space left on device.*start again"):
+            found.finish()
+    with pytest.raises(errors.DataError, match="not finished: 4 of 4 shards"):
+        reader.Store(tmp_path / "store")
+    assert found.finish()
+    _write(tmp_path / "other").finish()
+    assert _bytes(tmp_path / "store") == _bytes(tmp_path / "other")
+
+
+def test_more_shards_than_files_may_be_open_are_finished_and_read(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    plan = plans.Plan({"a": 1}, "float32", {"train": [1] * 400}, {})
+    found = writer.Writer(tmp_path, plan)
+    for number in range(400):
+        found.write(number, {"a": np.ones((1, 1))})
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        assert found.finish()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256, hard)
+        assert len(reader.Store(tmp_path).read("a", np.arange(400))[""]) == 400
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 @pytest.mark.parametrize(("dtype", "number"), [("float32", np.nan), ("float16", 1e6)])
 def test_a_number_that_cannot_be_kept_is_named(tmp_path, dtype, number):
     found = writer.Writer(tmp_path, dataclasses.replace(PLAN, dtype=dtype))
@@ -198,7 +249,8 @@ def test_a_damaged_shard_is_named_or_left_out(tmp_path, how):
         path.write_bytes(path.read_bytes()[:-7])
     else:
         path.unlink()
-    with pytest.raises(errors.DataError, match=r"00001\.safetensors"):
+    remedy = "delete it and run the same dump again" if how == "cut" else "writes it anew, or leave"
+    with pytest.raises(errors.DataError, match=rf"00001\.safetensors is .*{remedy}"):
         reader.Store(tmp_path)
     store = reader.Store(tmp_path, damaged="skip")
     assert store.skipped == [path]
@@ -208,13 +260,68 @@ def test_a_damaged_shard_is_named_or_left_out(tmp_path, how):
     assert store.verify() == []
 
 
-def test_a_flipped_bit_is_found_where_it_is(tmp_path):
-    _write(tmp_path).finish()
-    path = plans.shard_path(tmp_path, 2)
+def _flip(path):
     content = bytearray(path.read_bytes())
     content[-3] ^= 4
     path.write_bytes(bytes(content))
+
+
+def test_a_flipped_bit_is_found_where_it_is(tmp_path, caplog):
+    _write(tmp_path).finish()
+    path = plans.shard_path(tmp_path, 2)
+    reader.Store(tmp_path)
+    _flip(path)
+    assert reader.Store(tmp_path, checksums=False).verify() == [path]
+    for _ in range(2):
+        with pytest.raises(errors.DataError, match=r"00002\.safetensors is damaged: delete it"):
+            reader.Store(tmp_path)
+    with caplog.at_level(logging.WARNING, "absl"):
+        store = reader.Store(tmp_path, damaged="skip")
+    assert store.skipped == [path]
+    assert "00002.safetensors is damaged: its 3 rows are left out" in caplog.text
+    assert set(range(10, 13)) < set(store.excluded.tolist())
+
+
+def test_a_shard_that_was_right_is_not_read_again_until_it_changes(tmp_path, monkeypatch):
+    _write(tmp_path).finish()
+    read, whole = [], intact.crc32
+
+    def counted(path):
+        read.append(path.name)
+        return whole(path)
+
+    monkeypatch.setattr(intact, "crc32", counted)
+    reader.Store(tmp_path)
+    assert sorted(read) == [f"{number:05d}.safetensors" for number in range(4)]
+    reader.Store(tmp_path)
+    assert len(read) == 4
+    os.utime(plans.shard_path(tmp_path, 1), (1, 1))
+    reader.Store(tmp_path)
+    assert read[4:] == ["00001.safetensors"]
+    (tmp_path / "checked.json").unlink()
+    reader.Store(tmp_path, checksums=False)
+    assert len(read) == 5
+
+
+@pytest.mark.parametrize("name", ["sequences", "statistics"])
+def test_tokens_and_statistics_are_checked_and_can_be_written_again(tmp_path, name):
+    ids = np.arange(24, dtype=np.int32).reshape(4, 6)
+    lengths = np.array([5, 5, 3, 4], np.int32)
+    tokens = sequences.Sequences(ids, lengths, np.arange(4, dtype=np.int32))
+    _write(tmp_path, tokens=tokens).finish()
+    before, path = _bytes(tmp_path), tmp_path / f"{name}.safetensors"
+    _flip(path)
+    with pytest.raises(errors.DataError, match=rf"{name}\.safetensors is damaged: delete it and"):
+        getattr(reader.Store(tmp_path), name)
     assert reader.Store(tmp_path).verify() == [path]
+    for gone in (path, tmp_path / plans.MANIFEST, tmp_path / "checked.json"):
+        gone.unlink()
+    assert writer.Writer(tmp_path, PLAN, tokens).finish()
+    assert _bytes(tmp_path) == before
+    manifest = json.loads((tmp_path / plans.MANIFEST).read_text())
+    del manifest["files"]  # As an older version wrote it.
+    (tmp_path / plans.MANIFEST).write_text(json.dumps(manifest))
+    assert getattr(reader.Store(tmp_path), name) is not None
 
 
 def test_the_list_of_excluded_rows_is_checked(tmp_path):

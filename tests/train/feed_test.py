@@ -1,3 +1,8 @@
+from pathlib import Path
+import socket
+import subprocess
+import sys
+
 import jax
 from jax.sharding import AxisType
 import numpy as np
@@ -53,3 +58,49 @@ def test_streamed_and_resident_give_the_batch_of_the_order(grid, data, step):
         np.testing.assert_array_equal(batch.label, index)
         np.testing.assert_allclose(batch.x, data.x[index] / 255, rtol=1e-6)
         source.close()
+
+
+# One of two processes: what it reads, and what its device holds of a payload.
+_PROCESS = """
+import sys
+import jax, numpy as np
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+from sae_jax import mesh
+from sae_jax.data import base
+from sae_jax.train import feed
+x = np.arange(300, dtype=np.float32).reshape(100, 3)
+read = []
+class Data(base.Arrays):
+    def rows(self, index):
+        read.append(len(index))
+        return super().rows(index)
+data = Data(base.Spec("numbers", "train", (3,)), x)
+for split, rows in ((True, 4), (False, 8)):
+    source = feed.Streamed(data, mesh.make(), 8, 3, 5, split=split)
+    del read[:]
+    (part,) = source.payload(10, 15, 15)["x"].addressable_shards
+    source.close()
+    assert read == [rows] * 5, read
+    own = slice(4 * int(sys.argv[2]), 4 * int(sys.argv[2]) + 4) if split else slice(None)
+    wanted = [x[data.order(3, np.asarray(step), 8)[own]] for step in range(10, 15)]
+    np.testing.assert_array_equal(part.data, np.stack(wanted))
+"""
+
+
+def test_each_process_reads_the_rows_of_its_own_devices():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _PROCESS, address, str(number)],
+            cwd=Path(__file__).resolve().parent.parent.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    for process in processes:
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, said
