@@ -19,7 +19,8 @@ import numpy as np
 from experiments import build, cli, language, report, run, topics, words, workdir
 from sae_jax import errors
 from sae_jax.analysis import bootstrap
-from sae_jax.data import activations
+from sae_jax.data import activations, base
+from sae_jax.store import reader
 from sae_jax.train import evaluate, loop, step
 
 _BLOCKS = 100
@@ -75,13 +76,7 @@ def _with_intervals(
     """Returns numbers and the ends of their intervals, as "<evaluation>/", "<evaluation> from/"."""
     results: dict[str, float] = {}
     for name, evaluation in task.evaluations.items():
-        if parts := _of_documents(evaluation):
-            blocks = [evaluator.totals(part, state) for part in parts]
-        else:
-            shards = task.mesh.shape["data"]
-            size = max(evaluation.data.length // _BLOCKS // shards, 1) * shards
-            cut = dataclasses.replace(evaluation, batch_size=size)
-            blocks = list(evaluator.blocks(cut, state))
+        blocks = _blocks(evaluator, evaluation, state, task.mesh.shape["data"])
         total = functools.reduce(functools.partial(jax.tree.map, np.add), blocks)
         found = bootstrap.intervals(evaluation, blocks)
         for metric, value in evaluate.finish(evaluation, total).items():
@@ -91,28 +86,44 @@ def _with_intervals(
     return results
 
 
-def _of_documents(evaluation: evaluate.Evaluation) -> list[evaluate.Evaluation]:
-    """Returns the evaluation in parts of whole documents; none where rows are of no documents.
+def _blocks(
+    evaluator: evaluate.Evaluator,
+    evaluation: evaluate.Evaluation,
+    state: step.State,
+    shards: int,
+) -> list[evaluate.Totals]:
+    """Returns the totals of each block: of whole documents, or else of as many rows each."""
+    edges = _edges(evaluation.data)
+    sizes = np.diff(edges)
+    rows = min(evaluation.batch_size, -(-int(sizes.max()) // shards) * shards)
+    pieces = [
+        [(index + first, mask) for index, mask in base.batches(int(size), rows)]
+        for first, size in zip(edges[:-1], sizes, strict=True)
+    ]
+    sums = evaluator.blocks(evaluation, state, itertools.chain(*pieces))
+    add = functools.partial(jax.tree.map, np.add)
+    return [functools.reduce(add, itertools.islice(sums, len(piece))) for piece in pieces]
+
+
+def _edges(data: base.Dataset) -> np.ndarray:
+    """Returns where each block begins, and the end of the last, int32 `[blocks + 1]`.
 
     Tokens of one document are alike: blocks that cut it would make intervals too narrow.
     """
-    data = evaluation.data
-    if not isinstance(data, activations.Activations) or evaluation.corruption.of is not None:
-        return []
-    parts = []
-    for store, kept in zip(data.stores, data.kept, strict=True):
-        if (found := store.sequences) is None:
-            return []
-        sequence, _ = found.places(kept.rows(np.arange(kept.length)))
-        new = np.flatnonzero(np.diff(found.documents[sequence])) + 1
-        edges = np.concatenate([[0], new, [kept.length]])
-        count = min(len(edges) - 1, max(_BLOCKS // len(data.stores), 1))
-        edges = edges[np.round(np.linspace(0, len(edges) - 1, count + 1)).astype(int)]
-        for first, until in itertools.pairwise(edges.tolist()):
-            own = [kept.part(first, until)]
-            part = dataclasses.replace(data, stores=[store], kept=own, shares=(1.0,))
-            parts.append(dataclasses.replace(evaluation, data=part))
-    return parts
+    whole = np.arange(data.length + 1, dtype=np.int32)
+    if isinstance(data, activations.Activations):
+        new = [_new_documents(*each) for each in zip(data.stores, data.kept, strict=True)]
+        whole = whole[np.append(np.concatenate(new), True)]
+    count = min(_BLOCKS, len(whole) - 1)
+    return whole[np.round(np.linspace(0, len(whole) - 1, count + 1)).astype(int)]
+
+
+def _new_documents(store: reader.Store, kept: reader.Kept) -> np.ndarray:
+    """Returns which examples of a store are the first of a document; all where it has none."""
+    if store.sequences is None:
+        return np.ones(kept.length, bool)
+    sequence, _ = store.sequences.places(kept.rows(np.arange(kept.length)))
+    return np.diff(store.sequences.documents[sequence], prepend=-1) != 0
 
 
 if __name__ == "__main__":

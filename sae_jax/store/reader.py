@@ -1,7 +1,6 @@
 """Reads a finished store: any rows in any order, from memory maps."""
 
 from collections.abc import Iterator
-import copy
 import functools
 import json
 from pathlib import Path
@@ -169,15 +168,6 @@ class Kept:
         """Returns the rows of the store that numbers stand for, int64."""
         index = np.asarray(index, np.int64)
         return self._first + index + np.searchsorted(self._before, index, side="right")
-
-    def part(self, first: int, until: int) -> "Kept":
-        """Returns those of the numbers `first .. until - 1`, numbered from 0 again."""
-        low, high = (int(row) for row in self.rows(np.array([first, until - 1])))
-        found = copy.copy(self)
-        found._first, found.length = low, until - first
-        found._out = self._out[(self._out > low) & (self._out < high)]
-        found._before = found._out - low - np.arange(len(found._out))
-        return found
 
     def index(self, rows: np.ndarray) -> np.ndarray:
         """Returns the numbers of rows of the split, int64; -1 for one that is excluded."""

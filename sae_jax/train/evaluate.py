@@ -1,6 +1,6 @@
 """Metrics over a whole split: float32 sums of a batch on the devices, float64 totals on a host."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import dataclasses
 import functools
 from typing import Any, NamedTuple
@@ -87,15 +87,29 @@ class Evaluator:
             functools.partial(jax.tree.map, np.add), self.blocks(evaluation, state)
         )
 
-    def blocks(self, evaluation: Evaluation, state: step.State) -> Iterator[Totals]:
-        """Yields the sums of every metric over each batch of the split, float64."""
+    def blocks(
+        self,
+        evaluation: Evaluation,
+        state: step.State,
+        batches: Iterable[tuple[np.ndarray, np.ndarray]] | None = None,
+    ) -> Iterator[Totals]:
+        """Yields the sums of every metric over each batch of the split, float64.
+
+        Args:
+          evaluation: what is measured.
+          state: of what.
+          batches: index and mask of each, as of `base.batches`, if they are to be cut otherwise.
+            Sums of one evaluation, however it is cut, may be added; those of others may not.
+        """
         state = step.at_rest(self._method, state)
         if evaluation not in self._programs:
             self._programs[evaluation] = self._program(evaluation)
             self._references[evaluation] = _first_mean(evaluation)
         split = meshes.split_batch(self._mesh)
         reference, prepared = self._references[evaluation], self._prepared(evaluation, state)
-        for index, mask in base.batches(evaluation.data.length, evaluation.batch_size):
+        if batches is None:
+            batches = base.batches(evaluation.data.length, evaluation.batch_size)
+        for index, mask in batches:
             raw = evaluation.data.rows(index)
             placed, row, mask = (
                 jax.tree.map(functools.partial(feed.put, sharding=split), part)

@@ -1,6 +1,7 @@
 """From texts to a table: a store, a run on it, what the language model loses, what latents know."""
 
 import dataclasses
+import itertools
 import json
 
 import jax
@@ -70,16 +71,15 @@ def test_what_the_language_model_loses_stands_in_the_table(run):
 def test_intervals_are_over_whole_documents(run):
     _, task, state = run
     (evaluation,) = task.evaluations.values()
-    parts = evaluate._of_documents(evaluation)
-    store = task.data.stores[0]
+    store, (kept,) = task.data.stores[0], evaluation.data.kept
+    edges = evaluate._edges(evaluation.data)
+    assert len(edges) == 33  # A fifth of 160 documents.
     seen = []
-    for part in parts:
-        (kept,) = part.data.kept
-        sequence, _ = store.sequences.places(kept.rows(np.arange(kept.length)))
+    for first, until in itertools.pairwise(edges.tolist()):
+        sequence, _ = store.sequences.places(kept.rows(np.arange(first, until)))
         seen.append(set(store.sequences.documents[sequence].tolist()))
-    assert len(seen) == 32  # A fifth of 160.
     assert all(len(documents) == 1 for documents in seen)
-    assert sum(part.data.length for part in parts) == evaluation.data.length
+    assert len(set.union(*seen)) == 32
     evaluator = evaluation_loop.Evaluator(task.method, task.mesh)
     found = evaluate._with_intervals(evaluator, task, state)
     whole = loop.finish(task, evaluator.all_totals(task.evaluations, state))

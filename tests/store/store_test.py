@@ -110,17 +110,6 @@ def test_numbers_of_kept_rows_have_no_gaps(tmp_path, split, kept):
     assert found.rows(np.arange(found.length)[::-1]).tolist() == there[::-1]
 
 
-@pytest.mark.parametrize(("first", "until"), [(0, 10), (3, 4), (2, 9), (4, 10)])
-def test_a_part_of_kept_rows_is_numbered_anew(tmp_path, first, until):
-    _write(tmp_path).finish()
-    whole = reader.Kept(reader.Store(tmp_path), "train")
-    part = whole.part(first, until)
-    rows = whole.rows(np.arange(first, until))
-    assert part.length == len(rows)
-    np.testing.assert_array_equal(part.rows(np.arange(part.length)), rows)
-    np.testing.assert_array_equal(part.index(rows), np.arange(part.length))
-
-
 def test_who_goes_on_leaves_the_same_bytes(tmp_path):
     _write(tmp_path / "whole").finish()
     found = _write(tmp_path / "parts", only=[2, 0])
