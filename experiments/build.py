@@ -25,7 +25,7 @@ import numpy as np
 from sae_jax import errors, losses, mesh
 from sae_jax.data import corpus
 from sae_jax.models import sae
-from sae_jax.ops import corrupt, each, normalise, schedule
+from sae_jax.ops import corrupt, normalise, per_member, schedule
 from sae_jax.optim import constraints, optimizers, remedies, schedules
 from sae_jax.train import calibrate, evaluate, loop, step
 
@@ -45,7 +45,7 @@ def task_of(values: Group, load: Callable[[Group], Any], grid: Mesh | None = Non
     """Returns the run that a plain config describes.
 
     Args:
-      values: numbers of its groups may be `Each`.
+      values: numbers of its groups may be `PerMember`.
       load: `data`, or what keeps what it returned.
       grid: over which devices, if not as the config says.
     """
@@ -375,14 +375,14 @@ def _number(where: str, value: Any, num_steps: int) -> schedule.Number:
     """Returns a number, or the schedule that a dict names."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if isinstance(value, each.Each):
+    if isinstance(value, per_member.PerMember):
         return value
     if not isinstance(value, dict):
         raise errors.UserError(f"config.{where}={value!r} is neither a number nor a schedule")
     name, kwargs = _split_name(where, value)
     make = _pick(where, _functions(schedules), name)
     made = _call(where, functools.partial(make, num_steps), kwargs, taken=("num_steps",))
-    return made if each.within(kwargs) else schedule.Bounded(made, num_steps)
+    return made if per_member.within(kwargs) else schedule.Bounded(made, num_steps)
 
 
 def _evaluation(

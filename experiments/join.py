@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from experiments import build
 from sae_jax import errors, mesh as meshes, sweep
-from sae_jax.ops import each
+from sae_jax.ops import per_member
 from sae_jax.train import ensemble, loop
 
 _METHOD = ("model", "loss", "optim", "corruption", "remedy")
@@ -34,7 +34,7 @@ class Loader:
 
 
 def task(configs: Sequence[build.Group], load: Loader) -> loop.Task:
-    """Returns the task of plain configs on one device; numbers that differ are `Each`.
+    """Returns the task of plain configs on one device; numbers that differ are `PerMember`.
 
     Raises:
       DiffersError: they differ in something else than numbers.
@@ -101,15 +101,15 @@ def _difference(one: build.Group, other: build.Group, deciding: Sequence[str]) -
 
 
 def _joined(values: Sequence[Any]) -> Any:
-    """Returns one value for all, with `Each` where numbers differ."""
+    """Returns one value for all, with `PerMember` where numbers differ."""
     first = values[0]
     if all(isinstance(value, dict) and value.keys() == first.keys() for value in values):
         return {key: _joined([value[key] for value in values]) for key in first}
     if all(value == first and type(value) is type(first) for value in values):
         return first
     if all(_is_number(value) for value in values):
-        return each.Each(values)
-    raise each.DiffersError(f"{values}: they are no numbers")
+        return per_member.PerMember(values)
+    raise per_member.DiffersError(f"{values}: they are no numbers")
 
 
 def _fixed(values: build.Group) -> dict[str, str]:

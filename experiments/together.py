@@ -27,7 +27,7 @@ from ml_collections import config_flags
 
 from experiments import artists, build, checks, cli, join, report, run, stores, workdir
 from sae_jax import errors
-from sae_jax.ops import each
+from sae_jax.ops import per_member
 from sae_jax.train import checkpoint, ensemble, evaluate, loop, progress, step, writer
 
 _TRIALS = flags.DEFINE_multi_string(
@@ -160,7 +160,7 @@ def _train(
         bar.close()
     drawn = []
     for place, (each_run, member) in enumerate(zip(group, members, strict=True)):
-        with _failing(each_run), each.member(place):
+        with _failing(each_run), per_member.member(place):
             member.checkpoints.close()
             if member.error is not None:
                 raise member.error

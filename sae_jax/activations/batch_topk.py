@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import errors, types
-from sae_jax.ops import each, schedule, select, sharded, sparse
+from sae_jax.ops import per_member, schedule, select, sharded, sparse
 
 _MOST = 4  # Times k: latents of one example that the sparse form keeps.
 
@@ -76,11 +76,11 @@ class BatchTopK(nn.Module):
             return None
         d_sae = pre.shape[1]
         self._refuse_more_than(d_sae)
-        k: Any = self.k if isinstance(self.k, each.Each) else most
+        k: Any = self.k if isinstance(self.k, per_member.PerMember) else most
         some = -(-_MOST * k // 1)  # Rounded up; members have to choose one form.
         if self.form == "auto" and not sparse.pays(some, d_sae):
             return None
-        return sharded.top_k(pre, min(round(each.most(some)), d_sae))[1]
+        return sharded.top_k(pre, min(round(per_member.most(some)), d_sae))[1]
 
     def among(
         self,
@@ -89,7 +89,8 @@ class BatchTopK(nn.Module):
         context: types.Context,
     ) -> Float[Array, "batch some"]:
         """Returns the codes of what was chosen, zeros for what the batch does not keep."""
-        if isinstance(self.k, each.Each):  # As many were chosen as any member looks among.
+        if isinstance(self.k, per_member.PerMember):
+            # As many were chosen as any member looks among.
             place = jnp.arange(compared.shape[1])[None]
             compared = jnp.where(place < _MOST * self.k, compared, -jnp.inf)
         return self._kept(found, compared, context)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import errors, types
-from sae_jax.ops import each, schedule, select, sharded, sparse
+from sae_jax.ops import per_member, schedule, select, sharded, sparse
 
 
 class TopK(nn.Module):
@@ -31,7 +31,7 @@ class TopK(nn.Module):
     """
 
     k: schedule.Number
-    alpha: int | float | each.Each = 1.0
+    alpha: int | float | per_member.PerMember = 1.0
     relu: bool = False
     form: Literal["auto", "dense", "sparse"] = "auto"
 
@@ -61,12 +61,12 @@ class TopK(nn.Module):
     ) -> Int[Array, "batch k"] | None:
         """Returns which are the k largest of each row, or None where the dense form is better."""
         d_sae = pre.shape[-1]
-        k = self.number(d_sae, context.train)
+        k = self.max_active(d_sae, context.train)
         if k is None or (self.form == "auto" and not sparse.pays(k, d_sae)):
             return None
         return sharded.top_k(self.score(pre), k)[1]
 
-    def number(self, d_sae: int, train: bool) -> int | None:
+    def max_active(self, d_sae: int, train: bool) -> int | None:
         """Returns how many latents are kept at most, or None: unknown, or the form is dense.
 
         An activation with this method keeps those of the largest `score`, each with its `value`,
@@ -75,7 +75,7 @@ class TopK(nn.Module):
         most = schedule.most(self.k)
         if most is None or self.form == "dense":
             return None
-        several = isinstance(self.k, each.Each) or isinstance(self.alpha, each.Each)
+        several = any(isinstance(n, per_member.PerMember) for n in (self.k, self.alpha))
         if several and not train:
             return None
         self._refuse_more_than(d_sae)
@@ -89,7 +89,7 @@ class TopK(nn.Module):
         self, chosen: Float[Array, "batch some"], context: types.Context
     ) -> Float[Array, "batch some"]:
         """Returns the codes of latents that were chosen, largest first, from what they were."""
-        if callable(self.k) or isinstance(self.k, each.Each):
+        if callable(self.k) or isinstance(self.k, per_member.PerMember):
             # As many were chosen as are kept at any step, or by any member.
             place = jnp.arange(chosen.shape[1])[None]
             chosen = jnp.where(place < self._count(context, chosen.shape[1]), chosen, 0.0)

@@ -34,8 +34,8 @@ def multi_topk(
     w_dec, pre = geometry.decoder_rows(params, output), output.pre
     k = min(k, w_dec.shape[0])
     act = jax.nn.relu if relu else lambda x: x
-    if blocked.of(pre):
-        values, indices, _ = blocked.top_k(pre, k, blocked.times(output.extras.get("compared")))
+    if blocked.is_blocked(pre):
+        values, indices, _ = blocked.top_k(pre, k, blocked.scaled_by(output.extras.get("compared")))
         x_hat = sparse.decode(act(values), indices, w_dec)
     elif sparse.pays(k, w_dec.shape[0]):
         indices = sharded.top_k(sparse.compared(output), k)[1]

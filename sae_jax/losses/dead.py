@@ -69,8 +69,8 @@ def auxk(
         return jnp.zeros_like(mask)
 
     helped = dead.any() & (spread > 0)
-    if blocked.of(output.pre):
-        score = blocked.times(compared)
+    if blocked.is_blocked(output.pre):
+        score = blocked.scaled_by(compared)
         found = blocked.decoded_where(helped, output.pre, k, score, dead, _act(relu), w_dec)
         return jnp.where(helped, missed(found), 0.0)
     pre: Array | types.Pre = output.pre

@@ -53,7 +53,7 @@ def encode(
     """
     d_sae = w_enc.shape[1]
     count = blocks or blocked.count(x.shape[0], d_sae, x.dtype.itemsize)
-    k = _number(activation, d_sae) if context.train and count > 1 else None
+    k = _max_active(activation, d_sae) if context.train and count > 1 else None
     if k is None:
         everything = linear.encode(x, centre, w_enc, b_enc, compute)
         found = _few(activation, everything, context, norms)
@@ -67,7 +67,7 @@ def encode(
         pre = types.Pre(everything, x, centre, w_enc, b_enc, few=found)
         return _activated(activation, pre, context, norms)
     kept: Any = activation
-    pre, seen = types.Pre(None, x, centre, w_enc, b_enc, count, compute), blocked.times(norms)
+    pre, seen = types.Pre(None, x, centre, w_enc, b_enc, count, compute), blocked.scaled_by(norms)
     values, indices, pre = blocked.top_k(pre, k, lambda *block: kept.score(seen(*block)))
     return types.Codes(kept.value(values, context), indices, d_sae), pre
 
@@ -86,17 +86,17 @@ def check_blocks(blocks: int, activation: nn.Module, d_sae: int) -> None:
     """Raises a ValueError for blocks that an activation cannot choose from."""
     if blocks < 0:
         raise ValueError(f"blocks={blocks}: it must be 1 or more, or 0 to choose by the sizes")
-    if blocks > 1 and _number(activation, d_sae) is None:
+    if blocks > 1 and _max_active(activation, d_sae) is None:
         raise ValueError(
             f"blocks={blocks}: only topk and abs_topk can choose from blocks, with a number for k "
             'and another form than "dense"'
         )
 
 
-def _number(activation: nn.Module, d_sae: int) -> int | None:
+def _max_active(activation: nn.Module, d_sae: int) -> int | None:
     """Returns how many latents of each example are kept, if they can be chosen from blocks."""
-    number: Any = getattr(activation, "number", None)
-    return number and number(d_sae, train=True)
+    most: Any = getattr(activation, "max_active", None)
+    return most and most(d_sae, train=True)
 
 
 def activate(

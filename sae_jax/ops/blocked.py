@@ -161,12 +161,12 @@ def _zeros(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
 
 
-def of(pre: Array | types.Pre) -> bool:
+def is_blocked(pre: Array | types.Pre) -> bool:
     """Returns whether pre-activations are made in blocks, and never all at once."""
     return isinstance(pre, types.Pre) and pre.dense is None
 
 
-def times(numbers: Float[Array, " d_sae"] | None) -> Score:
+def scaled_by(numbers: Float[Array, " d_sae"] | None) -> Score:
     """Returns the score that multiplies by a number of each latent; without them, nothing."""
     if numbers is None:
         return lambda found, latents: found

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sae_jax.ops import each, murmur
+from sae_jax.ops import murmur, per_member
 
 _ROUNDS = 6
 
 
-def round_keys(seed: int | each.Each, epoch: Any) -> Any:
+def round_keys(seed: int | per_member.PerMember, epoch: Any) -> Any:
     """Returns the uint32 `[rounds]` keys of one permutation.
 
     Args:

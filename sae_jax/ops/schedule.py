@@ -7,10 +7,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from sae_jax.ops import each
+from sae_jax.ops import per_member
 
 Schedule = Callable[[jax.Array], jax.Array]
-Number = int | float | each.Each | Schedule
+Number = int | float | per_member.PerMember | Schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ def most(number: Number) -> int | float | None:
     """Returns the largest that `number` ever is, for any member; None where that is not known."""
     if isinstance(number, Bounded):
         return number.most
-    return None if callable(number) else each.most(number)
+    return None if callable(number) else per_member.most(number)
 
 
 def value(number: Number, step: jax.Array) -> jax.Array:

@@ -23,14 +23,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import errors, types
-from sae_jax.ops import each, linear, nonzero, sharded
+from sae_jax.ops import linear, nonzero, per_member, sharded
 from sae_jax.ops.sharded import BOTH, LATENTS, ROWS
 
 _DENSE_FOR_ONE = 32  # So many latents of a dense code cost what one of a sparse code does.
 _AT_ONCE = 256  # Rows that are added to a matrix at once: what a core's cache holds.
 
 
-def pays(k: int | float | each.Each, d_sae: int) -> bool:
+def pays(k: int | float | per_member.PerMember, d_sae: int) -> bool:
     """Returns whether the sparse form of k of `d_sae` latents is the faster one.
 
     On two CPU cores, with d_in from 100 to 784 and d_sae from 512 to 4,096, both forms of a

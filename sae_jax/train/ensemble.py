@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from sae_jax import errors, mesh as meshes
-from sae_jax.ops import each
+from sae_jax.ops import per_member
 from sae_jax.train import calibrate, checkpoint, evaluate, feed, loop, progress, step, writer
 
 _MINE, _WHOLE = PartitionSpec("data"), PartitionSpec()
@@ -47,11 +47,11 @@ class Member:
 def refuse(joined: loop.Task) -> None:
     """Raises, whatever comes, if no one program can serve all members of `joined`."""
     seed, data, size = joined.plan.seed, joined.data, joined.plan.batch_size
-    if isinstance(seed, each.Each) and not data.resident:
-        raise each.DiffersError("seed: the data do not lie on the device, and have one order")
+    if isinstance(seed, per_member.PerMember) and not data.resident:
+        raise per_member.DiffersError("seed: the data do not lie on the device, and have one order")
 
     def all_of_it(member: jax.Array, now: jax.Array, normaliser: Any, raw: Any) -> Any:
-        with each.member(member):
+        with per_member.member(member):
             batch = data.decode(raw)
             order = data.order(seed, now, size) if data.resident else None
             state = step.init(joined.method, now, normaliser, batch.x)
@@ -75,7 +75,7 @@ def initialise(joined: loop.Task, members: Sequence[loop.Task]) -> list[step.Sta
     for alike in places.values():  # Members of one seed begin with the same examples.
         given = loop.init_arguments(members[alike[0]])
         for place in alike:
-            with each.member(place):
+            with per_member.member(place):
                 states[place] = make(*given)
     return [states[place] for place in range(len(members))]
 
@@ -93,7 +93,7 @@ def train(
     its `error` set, and the others go on.
 
     Args:
-      joined: the task of all members, on one device; numbers that they do not share are `Each`.
+      joined: the task of all members, on one device; what they do not share is `PerMember`.
       members: in the order of those numbers.
       evaluator: of `joined`.
       bar: what shows the mean of their metrics while they go on.
@@ -156,7 +156,7 @@ def _program(joined: loop.Task, source: feed.Feed, mesh: Mesh) -> Any:
     def one(
         payload: Any, first: jax.Array, until: jax.Array, place: jax.Array, state: step.State
     ) -> tuple[step.State, step.Metrics]:
-        with each.member(place):
+        with per_member.member(place):
             state, metrics = run(_with_key(state), payload, first, until)
         return _with_bits(state), metrics
 
@@ -214,7 +214,7 @@ def _halt(
     for place, member in enumerate(members):
         if member.error is not None:
             continue
-        with _failing(member), each.member(place):
+        with _failing(member), per_member.member(place):
             state = _of_member(host, place, joined.mesh)
             if not sound(state):
                 raise loop.diverged(now, {})

@@ -13,7 +13,7 @@ import numpy as np
 from sae_jax import errors, mesh as meshes, types
 from sae_jax.data import base
 from sae_jax.models import base as models
-from sae_jax.ops import corrupt, each
+from sae_jax.ops import corrupt, per_member
 from sae_jax.train import feed, step
 
 _FIRST = 4096
@@ -76,7 +76,7 @@ class Evaluator:
         self._method, self._mesh = method, mesh
         self._whole = meshes.replicated(mesh)
         reconstruct = meshes.over(mesh, functools.partial(step.reconstruct, method))
-        self._reconstruct = each.jit(reconstruct, out_shardings=self._whole)
+        self._reconstruct = per_member.jit(reconstruct, out_shardings=self._whole)
         self._gather = jax.jit(lambda tree: tree, out_shardings=self._whole)
         self._programs: dict[Evaluation, Callable[..., Any]] = {}
         self._references: dict[Evaluation, np.ndarray] = {}
@@ -179,7 +179,7 @@ class Evaluator:
         gathered = self.gathered(params)
         return {name: prepare(gathered, evaluation.data) for name, prepare in asking.items()}
 
-    def _program(self, evaluation: Evaluation) -> each.Program:
+    def _program(self, evaluation: Evaluation) -> per_member.Program:
         def sums(
             state: step.State,
             raw: Any,
@@ -201,7 +201,7 @@ class Evaluator:
                     raise errors.ConfigError(f"config.evals: metric {name}: {error}") from error
             return found
 
-        return each.jit(meshes.over(self._mesh, sums), out_shardings=self._whole)
+        return per_member.jit(meshes.over(self._mesh, sums), out_shardings=self._whole)
 
 
 def finish(evaluation: Evaluation, totals: Totals) -> dict[str, float]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from sae_jax import errors, mesh as meshes, types
 from sae_jax.data import base
-from sae_jax.ops import each
+from sae_jax.ops import per_member
 from sae_jax.train import calibrate, checkpoint, evaluate, feed, progress, step, writer
 
 _INIT_EXAMPLES = 16_384
@@ -97,10 +97,10 @@ def initialise(task: Task, like: step.State) -> step.State:
     return starter(task, like)(*init_arguments(task))
 
 
-def starter(task: Task, like: step.State) -> each.Program:
+def starter(task: Task, like: step.State) -> per_member.Program:
     """Returns the program that makes the state before the first step of `init_arguments`."""
     where = jax.tree.map(lambda leaf: leaf.sharding, like)
-    return each.jit(meshes.over(task.mesh, _initialiser(task)), out_shardings=where)
+    return per_member.jit(meshes.over(task.mesh, _initialiser(task)), out_shardings=where)
 
 
 def program(task: Task, source: feed.Feed, like: step.State) -> Any:
@@ -241,7 +241,7 @@ class _Report:
                 self._bar.update(now, numbers)
 
 
-def soundness(task: Task, latents: int) -> tuple[each.Program, types.Batch]:
+def soundness(task: Task, latents: int) -> tuple[per_member.Program, types.Batch]:
     """Returns what tells whether a state is worth keeping, and the examples it is told by.
 
     It and its loss are finite: the metrics of a step are of the state before it, so they say
@@ -261,7 +261,7 @@ def soundness(task: Task, latents: int) -> tuple[each.Program, types.Batch]:
         )
         return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(numbers)]).all()
 
-    return each.jit(meshes.over(task.mesh, sound), out_shardings=whole), batch
+    return per_member.jit(meshes.over(task.mesh, sound), out_shardings=whole), batch
 
 
 def init_arguments(task: Task) -> tuple[Any, ...]:

@@ -96,6 +96,6 @@ def test_sparse_codes_of_a_schedule_are_the_dense_ones(alpha):
 
 def test_a_schedule_without_a_known_bound_has_no_sparse_form():
     k = schedules.linear(4, start=2, end=6)
-    assert topk.Activation(k=k).number(1000, train=True) is None
+    assert topk.Activation(k=k).max_active(1000, train=True) is None
     with pytest.raises(ValueError, match="how large k may become is not known"):
         topk.Activation(k=k, form="sparse")

@@ -8,7 +8,7 @@ from configs import sparse_mnist
 from experiments import build, join
 from sae_jax import errors
 from sae_jax.data import base
-from sae_jax.ops import each
+from sae_jax.ops import per_member
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_numbers_of_the_method_and_seeds_join(load):
     task = join.task(configs, load)
     assert task.plan.seed.values.tolist() == [0, 5, 0, 0]
     assert task.mesh.size == 1
-    with each.member(0):
+    with per_member.member(0):
         assert task.method.terms["l1"].weight(jnp.asarray(100)) == pytest.approx(0.1)
 
 

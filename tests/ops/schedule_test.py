@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from sae_jax.ops import each, schedule
+from sae_jax.ops import per_member, schedule
 from sae_jax.optim import schedules
 
 
@@ -25,7 +25,7 @@ def test_the_largest_number_of_a_schedule_is_known_once_it_is_bounded():
     assert schedule.most(bounded) == 4.0
     assert float(bounded(jnp.asarray(1))) == 3.0
     assert schedule.most(7) == 7
-    assert schedule.most(each.Each((2, 9, 4))) == 9
+    assert schedule.most(per_member.PerMember((2, 9, 4))) == 9
 
 
 @pytest.mark.parametrize("at", [(0.5,), (2, 0.6), (1, 2, 3, 4)])

@@ -1,6 +1,6 @@
 """A number of which every member of an ensemble has its own value.
 
-`Each((0.1, 0.3))` stands where a component expects a number, so that one program serves all
+`PerMember((0.1, 0.3))` stands where a component expects a number, so that one program serves all
 members: where it meets an array, it is the value of the member that is looked at, which is an
 argument of the program.
 
@@ -73,45 +73,45 @@ def jit(function: Callable[..., Any], **kwargs: Any) -> Program:
 
 def most(number: Any) -> Any:
     """Returns a number, or the largest that a member has."""
-    return number.values.max().item() if isinstance(number, Each) else number
+    return number.values.max().item() if isinstance(number, PerMember) else number
 
 
 def within(tree: Any) -> bool:
     """Returns whether members have numbers of their own somewhere in `tree`."""
-    leaves = jax.tree.leaves(tree, is_leaf=lambda leaf: isinstance(leaf, Each))
-    return any(isinstance(leaf, Each) for leaf in leaves)
+    leaves = jax.tree.leaves(tree, is_leaf=lambda leaf: isinstance(leaf, PerMember))
+    return any(isinstance(leaf, PerMember) for leaf in leaves)
 
 
 def _arithmetic(of: Callable[[Any, Any], Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Returns the methods for `self of other` and for `other of self`."""
 
-    def forward(self: "Each", other: Any) -> Any:
+    def forward(self: "PerMember", other: Any) -> Any:
         if isinstance(other, _NUMBERS):
-            return Each(of(self.values, other))
-        if isinstance(other, Each):
-            return Each(of(self.values, other.values))
+            return PerMember(of(self.values, other))
+        if isinstance(other, PerMember):
+            return PerMember(of(self.values, other.values))
         return of(self.__jax_array__(), other)
 
-    def turned(self: "Each", other: Any) -> Any:
+    def turned(self: "PerMember", other: Any) -> Any:
         if isinstance(other, _NUMBERS):
-            return Each(of(other, self.values))
+            return PerMember(of(other, self.values))
         return of(other, self.__jax_array__())
 
     return forward, turned
 
 
 def _comparison(of: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    def method(self: "Each", other: Any) -> Any:
+    def method(self: "PerMember", other: Any) -> Any:
         if isinstance(other, _NUMBERS):
             return self._agreed(of(self.values, other))
-        if isinstance(other, Each):
+        if isinstance(other, PerMember):
             return self._agreed(of(self.values, other.values))
         return of(self.__jax_array__(), other) if hasattr(other, "dtype") else NotImplemented
 
     return method
 
 
-class Each:
+class PerMember:
     """Numbers, one a member: see above.
 
     Attributes:
@@ -138,19 +138,19 @@ class Each:
         return lax.dynamic_index_in_dim(table, jnp.uint32(index), keepdims=False)
 
     def __repr__(self) -> str:
-        return f"Each({', '.join(map(str, self.values.tolist()))})"
+        return f"PerMember({', '.join(map(str, self.values.tolist()))})"
 
     def __bool__(self) -> bool:
         return self._agreed(self.values != 0)
 
-    def __round__(self) -> "Each":
-        return Each(np.round(self.values).astype(np.int64))
+    def __round__(self) -> "PerMember":
+        return PerMember(np.round(self.values).astype(np.int64))
 
-    def __neg__(self) -> "Each":
-        return Each(-self.values)
+    def __neg__(self) -> "PerMember":
+        return PerMember(-self.values)
 
-    def __abs__(self) -> "Each":
-        return Each(abs(self.values))
+    def __abs__(self) -> "PerMember":
+        return PerMember(abs(self.values))
 
     def _agreed(self, decisions: Any) -> bool:
         if decisions.all() != decisions.any():
@@ -169,7 +169,7 @@ class Each:
     __eq__, __ne__ = _comparison(operator.eq), _comparison(operator.ne)
 
 
-def _value_alone(number: Each) -> tuple[tuple[jax.Array], None]:
+def _value_alone(number: PerMember) -> tuple[tuple[jax.Array], None]:
     return (number.__jax_array__(),), None
 
 
@@ -178,4 +178,4 @@ def _as_it_is(_: None, value: Any) -> Any:
 
 
 # Given to a function that is compiled by itself, it is the array of the member there.
-jax.tree_util.register_pytree_node(Each, _value_alone, _as_it_is)
+jax.tree_util.register_pytree_node(PerMember, _value_alone, _as_it_is)
