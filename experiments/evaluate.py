@@ -7,23 +7,15 @@ spliced into it.
 """
 
 import dataclasses
-import functools
-import itertools
 import json
 from pathlib import Path
 
 from absl import flags
-import jax
-import numpy as np
 
-from experiments import build, cli, language, report, run, topics, words, workdir
+from experiments import build, cli, intervals, language, report, run, topics, words, workdir
 from sae_jax import errors
-from sae_jax.analysis import bootstrap
-from sae_jax.data import activations, base
-from sae_jax.store import reader
-from sae_jax.train import evaluate, loop, step
+from sae_jax.train import evaluate, loop
 
-_BLOCKS = 100
 _DOCUMENTS = 4000  # Whose topics probes are fitted to.
 _READ = 24  # Documents, whose words are probed.
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
@@ -56,7 +48,7 @@ def main() -> int:
         task = dataclasses.replace(task, evaluations=evaluations)
     evaluator = evaluate.Evaluator(task.method, task.mesh)
     if _INTERVALS.value:
-        results = _with_intervals(evaluator, task, state)
+        results = intervals.results(evaluator, task, state)
     else:
         results = loop.finish(task, evaluator.all_totals(task.evaluations, state))
     spliced = language.sums(workdir.load_config(folder), task, state, _SEQUENCES.value)
@@ -68,62 +60,6 @@ def main() -> int:
         results |= words.results(workdir.load_config(folder), task, state, _READ)
     print(json.dumps(results, indent=2) if _JSON.value else report.table(results))
     return 0
-
-
-def _with_intervals(
-    evaluator: evaluate.Evaluator, task: loop.Task, state: step.State
-) -> dict[str, float]:
-    """Returns numbers and the ends of their intervals, as "<evaluation>/", "<evaluation> from/"."""
-    results: dict[str, float] = {}
-    for name, evaluation in task.evaluations.items():
-        blocks = _blocks(evaluator, evaluation, state, task.mesh.shape["data"])
-        total = functools.reduce(functools.partial(jax.tree.map, np.add), blocks)
-        found = bootstrap.intervals(evaluation, blocks)
-        for metric, value in evaluate.finish(evaluation, total).items():
-            results[f"{name}/{metric}"] = value
-            if metric in found:
-                results[f"{name} from/{metric}"], results[f"{name} to/{metric}"] = found[metric]
-    return results
-
-
-def _blocks(
-    evaluator: evaluate.Evaluator,
-    evaluation: evaluate.Evaluation,
-    state: step.State,
-    shards: int,
-) -> list[evaluate.Totals]:
-    """Returns the totals of each block: of whole documents, or else of as many rows each."""
-    edges = _edges(evaluation.data)
-    sizes = np.diff(edges)
-    rows = min(evaluation.batch_size, -(-int(sizes.max()) // shards) * shards)
-    pieces = [
-        [(index + first, mask) for index, mask in base.batches(int(size), rows)]
-        for first, size in zip(edges[:-1], sizes, strict=True)
-    ]
-    sums = evaluator.blocks(evaluation, state, itertools.chain(*pieces))
-    add = functools.partial(jax.tree.map, np.add)
-    return [functools.reduce(add, itertools.islice(sums, len(piece))) for piece in pieces]
-
-
-def _edges(data: base.Dataset) -> np.ndarray:
-    """Returns where each block begins, and the end of the last, int32 `[blocks + 1]`.
-
-    Tokens of one document are alike: blocks that cut it would make intervals too narrow.
-    """
-    whole = np.arange(data.length + 1, dtype=np.int32)
-    if isinstance(data, activations.Activations):
-        new = [_new_documents(*each) for each in zip(data.stores, data.kept, strict=True)]
-        whole = whole[np.append(np.concatenate(new), True)]
-    count = min(_BLOCKS, len(whole) - 1)
-    return whole[np.round(np.linspace(0, len(whole) - 1, count + 1)).astype(int)]
-
-
-def _new_documents(store: reader.Store, kept: reader.Kept) -> np.ndarray:
-    """Returns which examples of a store are the first of a document; all where it has none."""
-    if store.sequences is None:
-        return np.ones(kept.length, bool)
-    sequence, _ = store.sequences.places(kept.rows(np.arange(kept.length)))
-    return np.diff(store.sequences.documents[sequence], prepend=-1) != 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 
 from configs import llm_topk
 from configs.dumps import base as dumps
-from experiments import build, evaluate, language, report, stores, topics, words
+from experiments import build, intervals, language, report, stores, topics, words
 from sae_jax import errors
 from sae_jax.text import base as text, brown
 from sae_jax.train import checkpoint, evaluate as evaluation_loop, loop, writer
@@ -72,7 +72,7 @@ def test_intervals_are_over_whole_documents(run):
     _, task, state = run
     (evaluation,) = task.evaluations.values()
     store, (kept,) = task.data.stores[0], evaluation.data.kept
-    edges = evaluate._edges(evaluation.data)
+    edges = intervals.edges(evaluation.data)
     assert len(edges) == 33  # A fifth of 160 documents.
     seen = []
     for first, until in itertools.pairwise(edges.tolist()):
@@ -81,7 +81,7 @@ def test_intervals_are_over_whole_documents(run):
     assert all(len(documents) == 1 for documents in seen)
     assert len(set.union(*seen)) == 32
     evaluator = evaluation_loop.Evaluator(task.method, task.mesh)
-    found = evaluate._with_intervals(evaluator, task, state)
+    found = intervals.results(evaluator, task, state)
     whole = loop.finish(task, evaluator.all_totals(task.evaluations, state))
     for metric, value in whole.items():
         assert found[metric] == pytest.approx(value, rel=1e-5)
