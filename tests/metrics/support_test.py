@@ -46,7 +46,8 @@ def test_latents_are_judged_by_the_feature_they_stand_for():
 def test_without_known_features_a_dictionary_is_measured_alone():
     params = {"w_dec": W_DEC, "w_enc": W_DEC.T}
     alone, known = (dictionary.prepare(params, data) for data in (Pixels, World))
-    assert set(alone) == {"c_dec", "composition", "asymmetry"}
+    own = {"c_dec", "composition", "coherence", "effective_rank"}
+    assert set(alone) == {*own, "asymmetry"}
     assert set(known) == set(dictionary.MEANING)
     assert known["asymmetry"] == pytest.approx(0, abs=1e-6)
     assert known["uniqueness"] == 0.75

@@ -84,6 +84,7 @@ def _by_hand(normaliser):
         "l0": (codes > 0).sum(axis=1).mean(),
         "dead": (share == 0).mean(),
         "dense": (share > 0.1).mean(),
+        "frequent": (share > 0.01).mean(),
     }
 
 
