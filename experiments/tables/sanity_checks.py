@@ -2,8 +2,8 @@
 
 A feature is recovered if some latent's decoder row has a cosine above 0.8 with it; MCC is the mean
 |cosine| of latents and features matched one to one, and of random directions not 0. 20,000 test
-examples, with the thresholds that training found; 5,000 for PCA. Random directions have no codes
-here. A frozen decoder keeps its random rows.
+examples, 5,000 for PCA, with the thresholds that training found; JumpReLU's are set to an L0 of 20
+on held-out examples. Random directions have no codes here. A frozen decoder keeps its random rows.
 """
 
 from collections.abc import Sequence

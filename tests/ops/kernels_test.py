@@ -37,6 +37,9 @@ def test_kernels_give_the_sums_of_the_plain_forms(kind):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")
+
+
 def _on_gpus(function, *arguments):
     allowed = [export.DisabledSafetyCheck.custom_call(TRITON)]
     program = export.export(jax.jit(function), platforms=["cuda"], disabled_checks=allowed)
