@@ -5,8 +5,9 @@
   scatter   start, plus values[b, j] x[b] in row indices[b, j]: entries are sorted by latent, and
             each latent adds its own in their order, so that a step is the same bits at any time
 
-They are written in Pallas for Triton, which jax 0.11 warns that a later one will leave out. `sae_jax/ops/sparse.py` says which sums they are, has the
-forms without them, and takes these on GPUs where `$SAE_JAX_KERNELS` is "pallas".
+They are written in Pallas for Triton (newer versions of jax warn that they will drop that way).
+`sae_jax/ops/sparse.py` says which sums they are, has the forms without them, and takes these on
+GPUs where `$SAE_JAX_KERNELS` is "pallas".
 """
 
 import jax
