@@ -50,19 +50,19 @@ def main() -> int:
     folder = Path(_WORKDIR.value) if _WORKDIR.value else workdir.default(name)
     if jax.process_index() > 0:
         return 0 if workdir.finished(folder) else _train(folder)
-    run_is_new = not (folder / "config.json").exists()
     workdir.refuse_foreign(folder)
-    try:
-        with workdir.claimed(folder):
+    with workdir.claimed(folder):
+        run_is_new = not (folder / "config.json").exists()
+        try:
             if workdir.prepare(folder, _CONFIG.value):
                 print(f"{folder} is finished:")
                 report.show_results(folder)
                 return 0
             return _train(folder)
-    except errors.UserError:
-        if run_is_new:
-            workdir.take_back(folder)
-        raise
+        except errors.UserError:
+            if run_is_new:
+                workdir.take_back(folder)
+            raise
 
 
 def _train(folder: Path) -> int:

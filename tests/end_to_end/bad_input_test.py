@@ -156,5 +156,8 @@ def test_a_second_process_is_kept_out_of_the_folder(program, tmp_path):
     from experiments import workdir
 
     with workdir.claimed(tmp_path / "run"):
+        (tmp_path / "run" / "environment.json").write_text("{}")  # As one that has just begun.
         result = program("experiments.main", DEBUG, f"--workdir={tmp_path / 'run'}")
+        assert (tmp_path / "run" / "environment.json").exists()
+        assert (tmp_path / "run" / ".lock").exists()
     _one_line(result, "another process runs in")
