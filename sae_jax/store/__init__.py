@@ -8,7 +8,9 @@
   FOLDER/statistics.safetensors     mean and mean square of each site
   FOLDER/manifest.json              the rest, written last: a store without it is not finished
   FOLDER/recipe.json                the config that `experiments.dump` wrote it by, flags and all
-  FOLDER/checked.json               files whose checksums were found to be right, and when
+  FOLDER/checked.json               files whose checksums were right: checksum, size and the times
+                                    of the last change of content and of the file itself, so that a
+                                    copy of the store is compared anew; not damaged ones
 
 A shard is a function of the plan and its number. So a writer that was killed goes on with the
 shards that are missing, and many writers share them out by number; what they leave is the same to

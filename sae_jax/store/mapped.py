@@ -5,6 +5,7 @@ The file: 8 bytes with the length of the header, the header in JSON, `{name: {"d
 reader has no memory map of single rows and no bfloat16 for NumPy.
 """
 
+import errno
 import json
 from pathlib import Path
 import struct
@@ -25,6 +26,7 @@ _DTYPES = {
     "I8": np.int8,
     "U8": np.uint8,
 }
+_TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # The last: as many maps as there may be.
 
 
 def tensors(path: Path) -> dict[str, np.ndarray]:
@@ -32,15 +34,26 @@ def tensors(path: Path) -> dict[str, np.ndarray]:
 
     Raises:
       DataError: it is not there, cut off or no safetensors file.
+      UserError: more files are open than the process may have.
     """
     try:
         header, start = _header(path)
         whole = np.memmap(path, np.uint8, mode="r")
         return {name: _view(whole, start, entry) for name, entry in header.items()}
     except OSError as error:
-        raise errors.DataError(f"cannot read {path} ({error.strerror})") from error
+        refuse_too_many(path, error)
+        raise errors.DataError(f"cannot read {path} ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise errors.DataError(f"{path} is cut off or damaged: write or fetch it again") from error
+
+
+def refuse_too_many(path: Path, error: OSError) -> None:
+    """Raises a UserError if what failed says nothing of the file: too many others are open."""
+    if error.errno in _TOO_MANY:
+        raise errors.UserError(
+            f"cannot open {path} ({error.strerror}): raise the limit, as by ulimit -n 65536, or "
+            "write stores of fewer shards, with a larger shard_bytes"
+        ) from error
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:

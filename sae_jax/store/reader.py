@@ -73,12 +73,12 @@ class Store:
         return {path: crc32 for path, crc32 in whole.items() if path.is_file()}
 
     def verify(self) -> list[Path]:
-        """Returns the files whose bytes are not those that were written; reads all of them."""
-        return [
-            path
-            for path, crc32 in self.wanted().items()
-            if path not in self.skipped and intact.crc32(path) != crc32
-        ]
+        """Returns the files whose bytes are not those that were written; reads all of them.
+
+        What it finds is remembered: no one trusts a damaged file for what it was before.
+        """
+        there = {path: crc for path, crc in self.wanted().items() if path not in self.skipped}
+        return list(intact.changed(self.folder, there, anew=True))
 
     @functools.cached_property
     def excluded(self) -> np.ndarray:
@@ -112,9 +112,9 @@ class Store:
         """Raises if a file beside the shards is not as it was written."""
         path = self.folder / name
         known = {there: crc32 for there, crc32 in self.wanted().items() if there == path}
-        if self._checksums and intact.changed(self.folder, known):
+        if self._checksums and (how := intact.changed(self.folder, known)):
             raise errors.DataError(
-                f"{path} is damaged: delete it and {plans.MANIFEST}, and run the same dump again"
+                f"{path} {how[path]}: delete it and {plans.MANIFEST}, and run the same dump again"
             )
 
     def read(self, site: str, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -178,14 +178,14 @@ class Kept:
 
 def _open_all(store: Store, damaged: str, checksums: bool) -> list[Any]:
     """Returns the tensors of each shard; None for one that is skipped."""
-    bad: set[Path] = set()
+    bad: dict[Path, str] = {}
     if checksums:
         whole = {  # What is cut off is known without being read.
             plans.shard_path(store.folder, number): about["crc32"]
             for number, about in enumerate(store.manifest["shards"])
             if _size(plans.shard_path(store.folder, number)) == about["bytes"]
         }
-        bad = set(intact.changed(store.folder, whole))
+        bad = intact.changed(store.folder, whole)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # Each map holds a file open.
     wanted = len(store.plan.shards) + 256
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -196,13 +196,13 @@ def _open_all(store: Store, damaged: str, checksums: bool) -> list[Any]:
         path = plans.shard_path(store.folder, number)
         try:
             if path in bad:
-                raise _damaged(path)
+                raise _damaged(path, bad[path])
             shards.append(_open(path, about["bytes"], store.plan, store.plan.shards[number]))
         except errors.DataError:
             if damaged == "refuse":
                 raise
-            rows = store.plan.shards[number]
-            logging.warning("%s is damaged: its %d rows are left out", path, rows)
+            rows, how = store.plan.shards[number], bad.get(path, "is damaged")
+            logging.warning("%s %s: its %d rows are left out", path, how, rows)
             store.skipped.append(path)
             shards.append(None)
     return shards
@@ -222,10 +222,9 @@ def _open(path: Path, size: int, plan: plans.Plan, rows: int) -> dict[str, np.nd
     raise _damaged(path)
 
 
-def _damaged(path: Path) -> errors.DataError:
+def _damaged(path: Path, how: str = "is damaged") -> errors.DataError:
     return errors.DataError(
-        f"{path} is damaged: delete it and run the same dump again, or leave it out with "
-        'damaged="skip"'
+        f'{path} {how}: delete it and run the same dump again, or leave it out with damaged="skip"'
     )
 
 

@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import resource
+import shutil
 
 import jax.numpy as jnp
 import ml_dtypes
@@ -290,6 +291,64 @@ def test_a_shard_that_was_right_is_not_read_again_until_it_changes(tmp_path, mon
     (tmp_path / "checked.json").unlink()
     reader.Store(tmp_path, checksums=False)
     assert len(read) == 5
+
+
+def test_what_verify_found_damaged_is_trusted_by_no_one(tmp_path):
+    _write(tmp_path).finish()
+    path = plans.shard_path(tmp_path, 2)
+    reader.Store(tmp_path)
+    _flip(path)
+    # As if it had rotted on the disk, which no clock tells.
+    about = path.stat()
+    entry = [writer.about(path)["crc32"], about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+    known = json.loads((tmp_path / "checked.json").read_text())
+    assert known[path.name][:2] == entry[:2]
+    (tmp_path / "checked.json").write_text(json.dumps({**known, path.name: entry}))
+    assert reader.Store(tmp_path).verify() == [path]
+    assert path.name not in json.loads((tmp_path / "checked.json").read_text())
+    assert reader.Store(tmp_path, damaged="skip").skipped == [path]
+
+
+def test_a_copy_is_compared_although_it_keeps_times(tmp_path):
+    _write(tmp_path / "store").finish()
+    reader.Store(tmp_path / "store")
+    shutil.copytree(tmp_path / "store", tmp_path / "copy")
+    path = plans.shard_path(tmp_path / "copy", 2)
+    times = path.stat()
+    assert times.st_mtime_ns == plans.shard_path(tmp_path / "store", 2).stat().st_mtime_ns
+    _flip(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(errors.DataError, match=r"00002\.safetensors is damaged"):
+        reader.Store(tmp_path / "copy")
+
+
+def test_of_a_store_that_cannot_be_written_the_process_remembers(tmp_path, monkeypatch):
+    _write(tmp_path).finish()
+
+    def read_only(path, content):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(files, "replace", read_only)
+    reader.Store(tmp_path)
+    monkeypatch.setattr(intact, "crc32", None)
+    reader.Store(tmp_path)
+
+
+def test_what_cannot_be_read_is_named_or_left_out(tmp_path, monkeypatch):
+    _write(tmp_path).finish()
+    path, whole = plans.shard_path(tmp_path, 1), intact.crc32
+
+    def failing(asked):
+        if asked == path:
+            raise OSError(5, "Input/output error")
+        return whole(asked)
+
+    monkeypatch.setattr(intact, "crc32", failing)
+    said = r"00001\.safetensors cannot be read \(Input/output error\): delete it"
+    with pytest.raises(errors.DataError, match=said):
+        reader.Store(tmp_path)
+    assert reader.Store(tmp_path, damaged="skip").skipped == [path]
+    assert reader.Store(tmp_path, checksums=False).verify() == [path]
 
 
 @pytest.mark.parametrize("name", ["sequences", "statistics"])
