@@ -30,7 +30,7 @@ def main() -> int:
     config = _CONFIG.value
     if "store" not in config or not {"lm", "files"} & set(config):
         raise errors.UserError(f"--config={name} is no dump: name a file of configs/dumps")
-    folder = Path(_STORE.value or config.store)
+    folder = Path(_STORE.value or config.store).expanduser()
     if _VERIFY.value:
         return _verify(folder)
     if _PROCESS.value >= _PROCESSES.value:
@@ -44,7 +44,7 @@ def _verify(folder: Path) -> int:
     store = reader.Store(folder, damaged="skip", checksums=False)
     damaged = [*store.skipped, *store.verify()]
     for path in damaged:
-        print(f"{path} is damaged: delete it and manifest.json, and run the same dump again")
+        print(f"{path} is damaged: delete it and run the same dump again")
     if not damaged:
         print(f"{folder}: all {len(store.plan.shards)} shards are as they were written")
     return 1 if damaged else 0

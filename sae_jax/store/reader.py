@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 import resource
 from typing import Any, Literal
-import zlib
 
 from absl import logging
 import numpy as np
@@ -41,7 +40,9 @@ class Store:
             reads it again. False looks at sizes alone: for terabytes, which take an hour.
 
         Raises:
-          DataError: it is no store, or not finished, or a shard is damaged.
+          DataError: it is no store, or not finished, or a shard is damaged, or a file beside the
+            shards is not there.
+          UserError: more files are open than the process may have.
         """
         self.folder, self.plan = folder, plans.load(folder)
         try:
@@ -60,17 +61,22 @@ class Store:
         self._checksums = checksums
         self.skipped: list[Path] = []
         self._shards = _open_all(self, damaged, checksums)
+        for path in self._beside() if damaged == "refuse" else ():
+            _refuse_gone(path)
 
     def wanted(self) -> dict[Path, str]:
-        """Returns the checksums of shards and other files, those that are there."""
+        """Returns the checksums of shards and of files beside them."""
         shards = {
             plans.shard_path(self.folder, number): about["crc32"]
             for number, about in enumerate(self.manifest["shards"])
         }
+        return shards | self._beside()
+
+    def _beside(self) -> dict[Path, str]:
+        """Returns the checksums of the files beside the shards."""
         # Stores that were written by an older version know those of shards alone.
         others = self.manifest.get("files") or {}
-        whole = shards | {self.folder / name: crc32 for name, crc32 in others.items()}
-        return {path: crc32 for path, crc32 in whole.items() if path.is_file()}
+        return {self.folder / name: crc32 for name, crc32 in others.items()}
 
     def verify(self) -> list[Path]:
         """Returns the files whose bytes are not those that were written; reads all of them.
@@ -78,23 +84,27 @@ class Store:
         What it finds is remembered: no one trusts a damaged file for what it was before.
         """
         there = {path: crc for path, crc in self.wanted().items() if path not in self.skipped}
-        return list(intact.changed(self.folder, there, anew=True))
+        found = list(intact.changed(self.folder, there, anew=True))
+        try:
+            self._listed()
+        except errors.DataError:
+            found.append(self.folder / writer.EXCLUDED)
+        return found
 
     @functools.cached_property
     def excluded(self) -> np.ndarray:
         """int64, rising: rows that no training sees."""
-        path = self.folder / writer.EXCLUDED
-        rows = np.load(path) if path.is_file() else np.zeros(0, np.int64)
-        if f"{zlib.crc32(rows.tobytes()):08x}" != self.manifest["excluded_crc32"]:
-            raise errors.DataError(
-                f"{path} is damaged: delete {plans.MANIFEST} beside it and run the same dump again"
-            )
+        rows = self._listed()
         gone = [
             np.arange(self._starts[number], self._starts[number + 1])
             for number, shard in enumerate(self._shards)
             if shard is None
         ]
         return np.union1d(rows, np.concatenate(gone)) if gone else rows
+
+    def _listed(self) -> np.ndarray:
+        """Returns the rows that were excluded when the store was finished."""
+        return writer.load_excluded(self.folder, self.manifest["excluded_crc32"])
 
     @functools.cached_property
     def sequences(self) -> sequences.Sequences | None:
@@ -111,11 +121,11 @@ class Store:
     def _refuse_changed(self, name: str) -> None:
         """Raises if a file beside the shards is not as it was written."""
         path = self.folder / name
-        known = {there: crc32 for there, crc32 in self.wanted().items() if there == path}
+        known = {there: crc32 for there, crc32 in self._beside().items() if there == path}
+        for there in known:
+            _refuse_gone(there)
         if self._checksums and (how := intact.changed(self.folder, known)):
-            raise errors.DataError(
-                f"{path} {how[path]}: delete it and {plans.MANIFEST}, and run the same dump again"
-            )
+            raise errors.DataError(f"{path} {how[path]}: run the same dump again")
 
     def read(self, site: str, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Returns rows as they are kept: `{"": [n, width]}` and, of int8, `{"/scale": [n]}`.
@@ -220,6 +230,12 @@ def _open(path: Path, size: int, plan: plans.Plan, rows: int) -> dict[str, np.nd
         if shapes == {site: (rows, width) for site, width in plan.sites.items()}:
             return found
     raise _damaged(path)
+
+
+def _refuse_gone(path: Path) -> None:
+    """Raises if a file beside the shards is not there."""
+    if not path.is_file():
+        raise errors.DataError(f"{path} is not there: run the same dump again")
 
 
 def _damaged(path: Path, how: str = "is damaged") -> errors.DataError:

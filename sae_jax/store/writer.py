@@ -96,6 +96,8 @@ class Writer:
     def finish(self) -> bool:
         """Writes what makes a store of the shards; False while one of them is missing.
 
+        Where that is there, it is written anew if shards or other files are not those it is of.
+
         Raises:
           UserError: the disk is full; the same call goes on when there is room.
         """
@@ -103,9 +105,9 @@ class Writer:
             return False
         try:
             with _alone(self.folder):
-                if not (self.folder / plans.MANIFEST).is_file():
+                if not self._is_finished():
                     self._finish()
-                    self._remove_parts()
+                self._remove_parts()
         except OSError as error:
             raise errors.UserError(_cannot_write(self.folder, error)) from error
         return True
@@ -124,10 +126,36 @@ class Writer:
                 f"{self.folder} holds a store of {_difference(path, self.plan)}: choose "
                 "another folder, or delete that one"
             )
-        if tokens is not None and not (self.folder / token_sequences.FILE).is_file():
+        # Without a plan they may be left of another one.
+        if tokens is not None and not (path.is_file() and self._has(token_sequences.FILE)):
             token_sequences.save(self.folder, tokens)
         if not path.is_file():
             files.replace(path, self.plan.to_json())
+        self._remove_parts()
+
+    def _has(self, name: str) -> bool:
+        """Returns whether a file beside the shards is there, as the manifest knows it if it does."""
+        path = self.folder / name
+        try:
+            wanted = {path: self._manifest()["files"][name]}
+        except (OSError, ValueError, KeyError, TypeError):
+            return path.is_file()
+        return not intact.changed(self.folder, wanted)
+
+    def _is_finished(self) -> bool:
+        """Returns whether there is a manifest, and it is of the shards and files that are there."""
+        try:
+            manifest = self._manifest()
+            load_excluded(self.folder, manifest["excluded_crc32"])
+            shards = [about(plans.shard_path(self.folder, n)) for n in range(len(self.plan.shards))]
+            # Stores that were written by an older version know the checksums of shards alone.
+            others = manifest.get("files") or {}
+            return manifest["shards"] == shards and all(self._has(name) for name in others)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, errors.DataError):
+            return False
+
+    def _manifest(self) -> Any:
+        return json.loads((self.folder / plans.MANIFEST).read_text())
 
     def _is_written(self, number: int) -> bool:
         path = plans.shard_path(self.folder, number)
@@ -202,6 +230,22 @@ class Writer:
         return found
 
 
+def load_excluded(folder: Path, crc32: str) -> np.ndarray:
+    """Returns the rows of a store that no training sees, int64, rising.
+
+    Raises:
+      DataError: they are not those of the checksum.
+    """
+    path = folder / EXCLUDED
+    try:
+        rows = np.load(path, allow_pickle=False) if path.is_file() else np.zeros(0, np.int64)
+        if f"{zlib.crc32(rows.tobytes()):08x}" == crc32:
+            return rows
+    except (OSError, ValueError, EOFError) as error:
+        raise _damaged(path) from error
+    raise _damaged(path)
+
+
 def rows_of(shard: Mapping[str, np.ndarray], site: str, rows: np.ndarray) -> np.ndarray:
     """Returns rows of a shard as float64 `[rows, width]`."""
     scale = shard.get(site + codec.SCALE)
@@ -250,6 +294,10 @@ def _alone(folder: Path) -> Iterator[None]:
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _damaged(path: Path) -> errors.DataError:
+    return errors.DataError(f"{path} is damaged: run the same dump again")
 
 
 def _difference(path: Path, plan: plans.Plan) -> str:

@@ -359,12 +359,11 @@ def test_tokens_and_statistics_are_checked_and_can_be_written_again(tmp_path, na
     _write(tmp_path, tokens=tokens).finish()
     before, path = _bytes(tmp_path), tmp_path / f"{name}.safetensors"
     _flip(path)
-    with pytest.raises(errors.DataError, match=rf"{name}\.safetensors is damaged: delete it and"):
+    with pytest.raises(errors.DataError, match=rf"{name}\.safetensors is damaged: run the"):
         getattr(reader.Store(tmp_path), name)
     assert reader.Store(tmp_path).verify() == [path]
-    for gone in (path, tmp_path / plans.MANIFEST, tmp_path / "checked.json"):
-        gone.unlink()
     assert writer.Writer(tmp_path, PLAN, tokens).finish()
+    (tmp_path / "checked.json").unlink()
     assert _bytes(tmp_path) == before
     manifest = json.loads((tmp_path / plans.MANIFEST).read_text())
     del manifest["files"]  # As an older version wrote it.
@@ -372,11 +371,78 @@ def test_tokens_and_statistics_are_checked_and_can_be_written_again(tmp_path, na
     assert getattr(reader.Store(tmp_path), name) is not None
 
 
-def test_the_list_of_excluded_rows_is_checked(tmp_path):
+@pytest.mark.parametrize("name", ["sequences", "statistics"])
+def test_a_file_that_is_gone_is_missed(tmp_path, name):
+    ids = np.arange(24, dtype=np.int32).reshape(4, 6)
+    lengths = np.array([5, 5, 3, 4], np.int32)
+    tokens = sequences.Sequences(ids, lengths, np.arange(4, dtype=np.int32))
+    _write(tmp_path, tokens=tokens).finish()
+    path = tmp_path / f"{name}.safetensors"
+    content = path.read_bytes()
+    path.unlink()
+    for checksums in (True, False):
+        with pytest.raises(errors.DataError, match=rf"{name}\.safetensors is not there: run the"):
+            reader.Store(tmp_path, checksums=checksums)
+    store = reader.Store(tmp_path, damaged="skip", checksums=False)
+    assert store.verify() == [path]
+    with pytest.raises(errors.DataError, match=rf"{name}\.safetensors is not there: run the"):
+        getattr(store, name)
+    assert writer.Writer(tmp_path, PLAN, tokens).finish()
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x93NUMPY\x01", "another"])
+def test_the_list_of_excluded_rows_is_checked(tmp_path, content):
     _write(tmp_path).finish()
-    np.save(tmp_path / writer.EXCLUDED, np.arange(3))
-    with pytest.raises(errors.DataError, match="excluded.npy is damaged"):
-        _ = reader.Store(tmp_path).excluded
+    path = tmp_path / writer.EXCLUDED
+    whole = path.read_bytes()
+    if content is None:
+        path.unlink()
+    elif content == "another":
+        np.save(path, np.arange(3))
+    else:
+        path.write_bytes(content)
+    store = reader.Store(tmp_path)
+    with pytest.raises(errors.DataError, match="excluded.npy is damaged: run the same dump again"):
+        _ = store.excluded
+    assert store.verify() == [path]
+    assert writer.Writer(tmp_path, PLAN).finish()
+    assert path.read_bytes() == whole
+
+
+def test_a_shard_that_comes_out_otherwise_is_of_the_store_again(tmp_path):
+    """As on another device, whose numbers differ in their last bits."""
+    _write(tmp_path).finish()
+    path = plans.shard_path(tmp_path, 2)
+    path.unlink()
+    again = writer.Writer(tmp_path, PLAN)
+    assert again.missing() == [2]
+    rows = {site: x * np.float32(1 + 1e-6) for site, x in _rows(2).items()}
+    again.write(2, rows, np.arange(PLAN.shards[2]) == 0)
+    assert again.finish()
+    store = reader.Store(tmp_path)
+    assert store.manifest["shards"][2] == writer.about(path)
+    assert store.verify() == []
+
+
+def test_tokens_that_another_dump_left_are_not_kept(tmp_path):
+    """As one leaves that is killed before its plan is written."""
+    ids = np.arange(24, dtype=np.int32).reshape(4, 6)
+    lengths = np.array([5, 5, 3, 4], np.int32)
+    tokens = sequences.Sequences(ids, lengths, np.arange(4, dtype=np.int32))
+    sequences.save(tmp_path, dataclasses.replace(tokens, ids=ids[::-1]))
+    _write(tmp_path, tokens=tokens).finish()
+    np.testing.assert_array_equal(reader.Store(tmp_path).sequences.ids, ids)
+
+
+def test_parts_that_killed_writers_left_go_when_one_begins_or_ends(tmp_path):
+    found = _write(tmp_path)
+    left = tmp_path / "shards" / ".00001.safetensors.0f.partial"
+    for go_on in (found.finish, found.finish, lambda: writer.Writer(tmp_path, PLAN)):
+        left.write_bytes(b"half of it")
+        os.utime(left, (0, 0))
+        go_on()
+        assert not left.exists()
 
 
 def test_rows_know_their_tokens(tmp_path):
