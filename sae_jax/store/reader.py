@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import functools
 import json
+import os
 from pathlib import Path
 import resource
 from typing import Any, Literal
@@ -196,11 +197,7 @@ def _open_all(store: Store, damaged: str, checksums: bool) -> list[Any]:
             if _size(plans.shard_path(store.folder, number)) == about["bytes"]
         }
         bad = intact.changed(store.folder, whole)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # Each map holds a file open.
-    wanted = len(store.plan.shards) + 256
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    _allow_open_files(len(store.plan.shards))  # Each map holds one.
     shards: list[Any] = []
     for number, about in enumerate(store.manifest["shards"]):
         path = plans.shard_path(store.folder, number)
@@ -216,6 +213,18 @@ def _open_all(store: Store, damaged: str, checksums: bool) -> list[Any]:
             store.skipped.append(path)
             shards.append(None)
     return shards
+
+
+def _allow_open_files(count: int) -> None:
+    """Raises the limit of open files so far that so many more can be, if it may be raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        wanted = len(os.listdir("/dev/fd")) + count + 256
+    except OSError:
+        wanted = count + 256
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _open(path: Path, size: int, plan: plans.Plan, rows: int) -> dict[str, np.ndarray]:

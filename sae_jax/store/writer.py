@@ -134,7 +134,7 @@ class Writer:
         self._remove_parts()
 
     def _has(self, name: str) -> bool:
-        """Returns whether a file beside the shards is there, as the manifest knows it if it does."""
+        """Returns whether a file is there, and is the one that the manifest knows, if it does."""
         path = self.folder / name
         try:
             wanted = {path: self._manifest()["files"][name]}

@@ -198,9 +198,24 @@ def test_more_shards_than_files_may_be_open_are_finished_and_read(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
         assert found.finish()
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256, hard)
-        assert len(reader.Store(tmp_path).read("a", np.arange(400))[""]) == 400
+        opened = [reader.Store(tmp_path) for _ in range(3)]  # As a run on several stores does.
+        for store in opened:
+            assert len(store.read("a", np.arange(400))[""]) == 400
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_too_many_open_files_are_no_damage(tmp_path, monkeypatch, checksums):
+    _write(tmp_path).finish()
+
+    def full(*_, **__):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(*((intact, "crc32") if checksums else (np, "memmap")), full)
+    with pytest.raises(errors.UserError, match="Too many open files.*ulimit -n") as raised:
+        reader.Store(tmp_path, damaged="skip", checksums=checksums)
+    assert not isinstance(raised.value, errors.DataError)
 
 
 @pytest.mark.parametrize(("dtype", "number"), [("float32", np.nan), ("float16", 1e6)])
