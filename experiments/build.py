@@ -95,7 +95,7 @@ def data(group: Group) -> Any:
 @functools.lru_cache(maxsize=1)
 def reading(path: str) -> tuple[Any, corpus.Corpus]:
     """Returns the language model and the tokens that the recipe of a dump names."""
-    values = plain(recipe(path))
+    values = reader_recipe(path)
     model, documents = language_model(values["lm"]), texts(values["text"]).documents
     names = {"length": "length", "documents": "most", "held_out": "held_out", "seed": "seed"}
     return model, corpus.cut(model, documents, **{to: values[name] for name, to in names.items()})
@@ -121,18 +121,42 @@ def recipe(path: str) -> ml_collections.ConfigDict:
         dump left in its store, which knows what flags said.
 
     Raises:
-      UserError: there is no such file or variant, or it is no config.
+      UserError: there is no such file or variant, or it is no config, or not that of a dump.
     """
-    file, _, variant = path.partition(":")
-    if not Path(file).is_file():
+    name, _, variant = path.partition(":")
+    file = Path(name).expanduser()
+    if not file.is_file():
         raise errors.UserError(f"config.data.recipe={path}: there is no such file")
     try:
-        if Path(file).suffix == ".json":
-            return from_json(Path(file).read_text())
-        module: Any = importlib.import_module(".".join(Path(file).with_suffix("").parts))
-        return module.get_config(variant)
-    except (ValueError, ImportError, AttributeError) as error:
+        if file.suffix == ".json":
+            found = from_json(file.read_text())
+        else:
+            module: Any = importlib.import_module(".".join(file.with_suffix("").parts))
+            found = module.get_config(variant)
+    except (OSError, ValueError, TypeError, ImportError, AttributeError) as error:
         raise errors.UserError(f"config.data.recipe={path}: {error}") from error
+    needed = (*_OF_STORE, *(_OF_ARRAYS if "files" in found else _OF_TEXT))
+    if missing := [key for key in needed if key not in found]:
+        raise errors.UserError(
+            f"config.data.recipe={path} is no dump, as it lacks {', '.join(missing)}: name a file "
+            "of configs/dumps, or the recipe.json that a dump left in its store"
+        )
+    return found
+
+
+def reader_recipe(path: str) -> Group:
+    """Returns the recipe that `path` names, plain, of a store that a language model was read for.
+
+    Raises:
+      UserError: as of `recipe`, or its store is of arrays.
+    """
+    values = plain(recipe(path))
+    if "lm" not in values:
+        raise errors.UserError(
+            f"config.data.recipe={path} is of arrays and names no language model: name the recipe "
+            "of a dump of one"
+        )
+    return values
 
 
 def from_json(text: str) -> ml_collections.ConfigDict:
@@ -169,6 +193,9 @@ _ANY_EVALUATION = (*_EVALUATION, "corruption")
 _LEAST = dict(seed=0, eval_every=0, checkpoint_every=0) | dict.fromkeys(
     ("num_steps", "batch_size", "parts", "log_every", "dead_after", "keep_checkpoints"), 1
 )
+_OF_STORE = ("store", "sites", "held_out", "dtype", "outlier", "shard_bytes")  # Of a dump.
+_OF_ARRAYS = ("files",)
+_OF_TEXT = ("lm", "text", "length", "documents", "seed", "batch_size")
 _DECODE = ("hierarchical_topk", "matryoshka", "matryoshka_random", "multi_topk")  # By themselves.
 _GROUPS = (
     *("data", "corruption", "model", "loss", "normaliser"),

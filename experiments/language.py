@@ -24,7 +24,7 @@ def model(config: ml_collections.ConfigDict, data: activations.Activations) -> l
     Raises:
       UserError: its weights are not those that wrote the store.
     """
-    found = build.language_model(build.plain(build.recipe(config.data.recipe))["lm"])
+    found = build.language_model(build.reader_recipe(config.data.recipe)["lm"])
     store = data.stores[0]
     if (wrote := store.plan.source.get("weights")) != found.fingerprint():
         raise errors.UserError(

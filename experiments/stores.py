@@ -56,7 +56,13 @@ def _refuse_foreign(
                 f"{folder} is not there or not finished, and {data['recipe']} writes {own}: write "
                 f"it first, by python -m experiments.dump --config=ITS_RECIPE --store={folder}"
             )
-    for site in base.named(data["site"]) + base.named(data.get("target")):
+    sites = base.named(data.get("site", "")) + base.named(data.get("target"))
+    if not sites and len(recipe.sites) > 1:
+        raise errors.UserError(
+            f"config.data.site is not set, and {data['recipe']} writes {', '.join(recipe.sites)}: "
+            "name one of these"
+        )
+    for site in sites:
         if site not in recipe.sites:
             raise errors.UserError(
                 f'there is no store to read site "{site}" from, and {data["recipe"]} writes '
@@ -98,11 +104,28 @@ def _refuse_other_models(recipe: str, folders: Sequence[Path]) -> None:
     Otherwise it would be said only when the run ends and the model is to be spliced.
     """
     for path in (folder / RECIPE for folder in folders):
-        if path.is_file() and build.recipe(str(path)).lm != build.recipe(recipe).get("lm"):
+        if path.is_file() and not _is_of(path, recipe):
             raise errors.UserError(
                 f"{path.parent} was written by another language model than that of {recipe}: set "
                 f"--config.data.recipe={path}"
             )
+
+
+def _is_of(own: Path, recipe: str) -> bool:
+    """Returns whether the model of a recipe wrote the store of `own`, whatever its path here."""
+    wrote, named = (build.plain(build.recipe(path)).get("lm") for path in (str(own), recipe))
+    if wrote is None or named is None or wrote == named:
+        return wrote == named
+    if wrote["name"] != named["name"]:  # Known without loading it.
+        return False
+    weights = _weights(json.dumps(named, sort_keys=True))
+    return plans.load(own.parent).source.get("weights") == weights
+
+
+@functools.lru_cache(maxsize=1)
+def _weights(group: str) -> str:
+    """Returns what tells the weights of a language model from others; `group` is its JSON."""
+    return build.language_model(json.loads(group)).fingerprint()
 
 
 def _keep_recipe(config: ml_collections.ConfigDict, folder: Path) -> None:

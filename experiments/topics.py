@@ -36,7 +36,7 @@ def results(
     data = task.data
     if not isinstance(data, activations.Activations) or not config.data.get("recipe"):
         raise errors.UserError("--topics needs a run on activations, with config.data.recipe")
-    label = build.texts(build.plain(build.recipe(config.data.recipe))["text"]).label
+    label = build.texts(build.reader_recipe(config.data.recipe)["text"]).label
     if label is None:
         raise errors.UserError(f"the texts of {config.data.recipe} are of no classes")
     encode = encoders(task, state, data, "topics")

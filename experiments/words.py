@@ -33,7 +33,7 @@ def results(
     data = task.data
     if not isinstance(data, activations.Activations) or data.stores[0].sequences is None:
         raise errors.UserError("--words needs a run on activations of a language model")
-    recipe = build.plain(build.recipe(config.data.recipe))
+    recipe = build.reader_recipe(config.data.recipe)
     texts = build.texts(recipe["text"])
     if texts.words is None:
         texts = build.texts({"name": "brown"})

@@ -79,7 +79,7 @@ def load(folder: Path, split: str) -> Opened:
     for store in data.stores:
         if store.sequences is None:
             raise errors.UserError(f"the rows of {store.folder} are of no tokens")
-    model = build.language_model(build.plain(build.recipe(group["recipe"]))["lm"])
+    model = build.language_model(build.reader_recipe(group["recipe"])["lm"])
     known = {"model": model.name, "weights": model.fingerprint()}
     for store in data.stores:
         source = {name: store.plan.source.get(name) for name in known}

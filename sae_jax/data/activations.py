@@ -202,9 +202,14 @@ def _open(
 ) -> reader.Store:
     """Returns a store; where there is none, says how to write it."""
     if recipe and not (where / plans.PLAN).is_file():
-        raise errors.DataError(
-            f"{where} is not there: python -m experiments.dump --config={recipe} --store={where}"
-        )
+        # A dump reads configs in Python; a run writes what it lacks by any.
+        command = f"python -m experiments.dump --config={recipe} --store={where}"
+        if Path(recipe).suffix == ".json":
+            command = (
+                "copy it there, or train on it by experiments.main with "
+                f"--config.data.recipe={recipe} --config.data.store={where}, which writes it"
+            )
+        raise errors.DataError(f"{where} is not there: {command}")
     return reader.Store(where, damaged, checksums)
 
 

@@ -1,11 +1,14 @@
 """Arrays of another program become a store that a run is trained on, or several do."""
 
+import json
+
 import numpy as np
 import pytest
 
 from configs import llm_topk
-from experiments import stores
+from experiments import build, stores
 from sae_jax import errors
+from sae_jax.data import activations
 from sae_jax.store import arrays, reader, writer
 from tests.lm import tiny
 
@@ -32,6 +35,15 @@ def test_arrays_become_a_store_to_train_on(program, tmp_path):
     assert trained.returncode == 0, trained.stderr
     assert "fvu" in trained.stdout
     assert "ce_spliced" not in trained.stdout
+
+
+def test_a_store_may_lie_at_home(program, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((40, 4)))
+    result = program(
+        *(*DUMP, f'--config.files=("{tmp_path}/x.npy",)', "--store=~/store", "--dry_run"),
+        HOME=str(tmp_path),
+    )
+    assert result.stdout.strip().endswith(f"to {tmp_path}/store"), result.stderr
 
 
 def test_a_mistake_is_one_line(program, tmp_path):
@@ -75,6 +87,38 @@ def test_a_recipe_without_that_variant_is_one_line(program, tmp_path):
     assert result.returncode == 2
     assert result.stderr.startswith("error: config.data.recipe=configs/dumps/glassllm.py:dbg: ")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"data": {}, "model": {}}', "is no dump, as it lacks store, sites, "),
+        ("[1, 2]", "recipe.json: "),
+        ('{"store": "a", "sites": ["x"]', "recipe.json: "),
+    ],
+)
+def test_what_is_no_recipe_is_one_line(tmp_path, content, said):
+    (tmp_path / "recipe.json").write_text(content)
+    with pytest.raises(errors.UserError, match=said) as raised:
+        build.recipe(str(tmp_path / "recipe.json"))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_recipe_of_arrays_names_no_language_model():
+    with pytest.raises(errors.UserError, match="arrays.py is of arrays and names no language mod"):
+        build.reader_recipe("configs/dumps/arrays.py")
+
+
+def test_a_recipe_may_lie_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    recipe = build.plain(build.recipe("configs/dumps/glassllm.py:debug"))
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    assert build.plain(build.recipe("~/recipe.json"))["store"] == recipe["store"]
+
+
+def test_where_a_store_of_a_kept_recipe_is_missing_it_is_said_what_writes_it(tmp_path):
+    with pytest.raises(errors.DataError, match="experiments.main with --config.data.recipe=r.json"):
+        activations.load("train", str(tmp_path / "store"), recipe="r.json")
 
 
 def _store(folder, rows, seed=0):
@@ -148,6 +192,42 @@ def test_a_model_and_texts_of_ones_own_are_named_by_flags(program, tmp_path):
     trained = program(*train, recipe, f"--workdir={tmp_path}/run")
     assert trained.returncode == 0, trained.stderr
     assert "ce_spliced" in trained.stdout
+
+
+def test_a_store_is_known_by_the_weights_that_wrote_it_and_not_by_their_path(tmp_path):
+    pytest.importorskip("tokenizers")
+    tiny.write(tmp_path / "model")
+    for number in range(30):
+        (tmp_path / f"{number}.txt").write_text("abcde " * (3 + number % 4))
+    dump = build.recipe("configs/dumps/folder.py")
+    dump.lm.path = str(tmp_path / "model")
+    dump.update(sites=("resid_post.1",), length=16, held_out=0.2)
+    dump.text.path = str(tmp_path)
+    stores.write(dump, tmp_path / "store")
+    recipe = tmp_path / "recipe.json"
+
+    def begin(path):
+        dump.lm.path = str(path)
+        recipe.write_text(json.dumps(build.plain(dump)))
+        config = llm_topk.get_config("debug")
+        config.data.update(store=(str(tmp_path / "store"),), recipe=str(recipe))
+        stores.write_missing(config)
+
+    (tmp_path / "model").rename(tmp_path / "moved")
+    begin(tmp_path / "moved")
+    tiny.write(tmp_path / "other", tensors=tiny.weights(seed=1))
+    with pytest.raises(errors.UserError, match="another language model than that of .*recipe.json"):
+        begin(tmp_path / "other")
+
+
+def test_which_of_several_sites_is_asked_before_they_are_written(tmp_path):
+    config = llm_topk.get_config("debug")
+    config.data.store = (str(tmp_path / "store"),)
+    with config.unlocked():
+        del config.data.site
+    with pytest.raises(errors.UserError, match="config.data.site is not set, and .*: name one"):
+        stores.write_missing(config)
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_store_that_would_not_have_the_site_is_not_written(tmp_path):
