@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from sae_jax.analysis import bootstrap
-from sae_jax.data import activations, base
+from sae_jax.data import activations, base, stream
 from sae_jax.store import reader
 from sae_jax.train import evaluate, loop, step
 
@@ -56,6 +56,8 @@ def edges(data: base.Dataset) -> np.ndarray:
     if isinstance(data, activations.Activations):
         new = [_new_documents(*each) for each in zip(data.stores, data.kept, strict=True)]
         whole = whole[np.append(np.concatenate(new), True)]
+    if isinstance(data, stream.Stream):
+        whole = whole[np.append(np.diff(data.documents, prepend=-1) != 0, True)]
     count = min(_BLOCKS, len(whole) - 1)
     return whole[np.round(np.linspace(0, len(whole) - 1, count + 1)).astype(int)]
 

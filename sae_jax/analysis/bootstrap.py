@@ -43,7 +43,8 @@ def intervals(
     if len(blocks) < _FEWEST:
         raise errors.DataError(
             f"{evaluation.data.spec.name} ({evaluation.data.spec.split}) was measured in "
-            f"{len(blocks)} blocks: an interval needs {_FEWEST} or more"
+            f"{len(blocks)} blocks: an interval needs {_FEWEST} or more; choose a split of more "
+            "examples, or documents, with --split, or leave out --intervals"
         )
     stacked = jax.tree.map(lambda *parts: np.stack(parts), *blocks)
     return of_sums(stacked, functools.partial(evaluate.finish, evaluation), draws, level)

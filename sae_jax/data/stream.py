@@ -57,6 +57,11 @@ class Stream(base.AtSites):
         """Examples."""
         return int(self._starts[-1])
 
+    @functools.cached_property
+    def documents(self) -> np.ndarray:
+        """int32 `[length]`: which text each example is of."""
+        return np.repeat(self.sequences.documents, self._counts)
+
     @property
     def source(self) -> dict[str, np.ndarray]:
         """Nothing: examples lie nowhere."""

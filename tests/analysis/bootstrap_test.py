@@ -65,5 +65,5 @@ def test_too_few_documents_are_refused():
 
 
 def test_too_few_blocks_are_refused():
-    with pytest.raises(errors.DataError, match="made up .test. was measured in 19 blocks"):
+    with pytest.raises(errors.DataError, match="made up .test. was measured in 19 blocks.*--split"):
         bootstrap.intervals(_evaluation(mse), _of_mean(19, 5))

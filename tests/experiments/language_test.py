@@ -88,6 +88,21 @@ def test_intervals_are_over_whole_documents(run):
     assert found["test from/fvu"] < found["test/fvu"] < found["test to/fvu"]
 
 
+def test_intervals_of_a_stream_are_over_whole_documents(recipe, monkeypatch):
+    monkeypatch.setattr(build, "recipe", lambda path: recipe)
+    build.reading.cache_clear()
+    config = llm_topk.get_config("stream_debug")
+    data = build.data({**config.data.to_dict(), "split": "test"})
+    edges = intervals.edges(data)
+    assert len(edges) == 33
+    lengths = data.sequences.lengths - 1  # The first token of a sequence is no example.
+    documents = np.repeat(data.sequences.documents, lengths)
+    assert edges[-1] == len(documents) == data.length
+    for first, until in itertools.pairwise(edges.tolist()):
+        assert len(set(documents[first:until].tolist())) == 1
+    build.reading.cache_clear()
+
+
 def test_a_crosscoder_is_spliced_at_all_its_sites(recipe, monkeypatch, tmp_path):
     both = recipe.copy_and_resolve_references()
     both.sites = ("resid_post.1", "resid_post.2")
