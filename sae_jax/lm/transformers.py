@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
 import inspect
-import os
+from pathlib import Path
 from typing import Any
 import zlib
 
@@ -145,12 +145,18 @@ def load(path: str, dtype: str = "float32", device: str = "cpu") -> Torch:
       path: a name on the hub or a folder, as `AutoModelForCausalLM.from_pretrained` takes it.
       dtype: "float32" or "bfloat16", to compute in.
       device: of PyTorch.
+
+    Raises:
+      DataError: there is no such model, or it cannot be read or is not supported.
+      UserError: there is no such device, or no room on it.
     """
     if not path:
         raise errors.DataError(
             "the language model transformers needs --config.lm.path=NAME of the hub, or a folder"
         )
-    path = os.path.expanduser(path)  # noqa: PTH111  A name of the hub is no path.
+    folder = Path(path).expanduser()
+    # That of a folder stays when it is moved.
+    path, name = (str(folder), folder.resolve().name) if folder.is_dir() else (path, path)
     if dtype not in ("float32", "bfloat16"):
         raise errors.UserError(f'dtype={dtype!r}: it must be "float32" or "bfloat16"')
     transformers, torch = (extras.library(package, "hf") for package in ("transformers", "torch"))
@@ -159,12 +165,18 @@ def load(path: str, dtype: str = "float32", device: str = "cpu") -> Torch:
         model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
     except (OSError, ValueError) as error:
         raise errors.DataError(f"{path}: {' '.join(str(error).split())}") from error
-    model = model.eval().requires_grad_(False).to(device)
+    try:
+        model = model.eval().requires_grad_(False).to(device)
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
+        raise errors.UserError(
+            f"config.lm.device={device!r}: {' '.join(str(error).split())}: choose one that PyTorch "
+            'has here and that has room, as "cpu"'
+        ) from error
     sizes = model.config.get_text_config()
     hooks = _sites(model, sizes)
     widths = _widths(model, hooks)
     return Torch(
-        path,
+        name,
         sizes.num_hidden_layers,
         sizes.hidden_size,
         sizes.vocab_size,

@@ -149,6 +149,24 @@ def test_bfloat16(pair, tmp_path):
     assert jnp.linalg.norm(run.logits - wanted) < 0.05 * jnp.linalg.norm(wanted)
 
 
+def test_a_model_in_a_folder_is_called_like_the_folder(pair, tmp_path, monkeypatch):
+    tiny.write(tmp_path / "mine")
+    _save_tokenizer(tmp_path / "mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert loader.load("~/mine").name == folder.load(str(tmp_path / "mine")).name == "mine"
+
+
+@pytest.mark.parametrize("device", ["cuda", "nonesuch"])
+def test_a_device_that_is_not_there_is_said_in_one_line(tmp_path, device):
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is one")
+    tiny.write(tmp_path)
+    _save_tokenizer(tmp_path)
+    with pytest.raises(errors.UserError, match=f"config.lm.device='{device}': .*choose") as raised:
+        loader.load(str(tmp_path), device=device)
+    assert "\n" not in str(raised.value)
+
+
 def test_bad_input_is_refused_in_one_line(pair, tmp_path):
     with pytest.raises(errors.UserError, match=r"'mlp.3' is no site of .*resid_pre\.0-3"):
         pair[0].run(IDS, capture=("mlp.3",))
