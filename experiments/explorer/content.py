@@ -108,7 +108,10 @@ def columns(
     there = row >= 0
     starts = np.cumsum([0, *sizes[:-1]])
     of = np.broadcast_to(latents[:, None], row.shape)[there]
-    pieces = contexts.around(run.data, run.encoder(), row[there], of, before, after, batch_size)
+    pieces = contexts.around(
+        *(run.data, run.encoder(), row[there], of, before, after, batch_size),
+        bos=run.model.tokenizer.bos,
+    )
     share = pieces.codes / np.repeat(found.largest[of], pieces.length)
     # What is above 0 is shown as more than 0.
     active = share > 0

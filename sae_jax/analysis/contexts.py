@@ -43,6 +43,7 @@ def around(
     before: int,
     after: int,
     batch_size: int = 1024,
+    bos: int | None = None,
 ) -> Contexts:
     """Returns the text around examples; a piece ends where its sequence does.
 
@@ -54,6 +55,8 @@ def around(
       before: tokens in front of the example.
       after: tokens behind it.
       batch_size: examples that are encoded at once.
+      bos: id of the token that begins a sequence, which is no text that could be cut; None for
+        none.
 
     Raises:
       DataError: the rows of a store are of no tokens.
@@ -75,7 +78,8 @@ def around(
         stop[mine] = offsets[number] + np.minimum(there + after + 1, found.starts[sequence + 1])
         # A document of several sequences goes on where one of them ends.
         same = np.concatenate([[False], np.diff(found.documents) == 0, [False]])
-        in_front = same[sequence] | (there - before > found.starts[sequence])
+        text = found.starts[sequence] + (found.ids[sequence, 0] == (-1 if bos is None else bos))
+        in_front = same[sequence] | (there - before > text)
         behind = same[sequence + 1] | (there + after + 1 < found.starts[sequence + 1])
         cut[mine] = in_front + 2 * behind
     length = stop - start

@@ -78,7 +78,8 @@ def test_the_page_says_what_a_plain_computation_finds(written, run_on_tokens):
                 last = min(position + AFTER + 1, sequences.lengths[sequence])
                 assert shown == [text(i) for i in sequences.ids[sequence, first:last]]
                 documents = [-1, *sequences.documents, -1]
-                goes_on = first > 0 or documents[sequence] == documents[sequence + 1]
+                begin = int(sequences.ids[sequence, 0] == run_.model.tokenizer.bos)
+                goes_on = first > begin or documents[sequence] == documents[sequence + 1]
                 assert bool(columns["cut"][context] & 1) == goes_on
                 goes_on = last < sequences.lengths[sequence]
                 goes_on |= documents[sequence + 1] == documents[sequence + 2]
