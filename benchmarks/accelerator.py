@@ -9,6 +9,8 @@ Results are written after each size, to benchmarks/results/accelerator-<device>.
 Run again, the command goes on with sizes that are not there yet; --budget ends it in time.
 """
 
+from collections.abc import Iterator
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -34,12 +36,18 @@ _ROUNDS = flags.DEFINE_integer("rounds", 5, "Of which medians are kept.", 1)
 _BUDGET = flags.DEFINE_float("budget", 0.0, "Seconds after which no size is begun; 0: no end.")
 _DEBUG = flags.DEFINE_bool("debug", False, "Two tiny sizes.")
 
+_KERNELS = "SAE_JAX_KERNELS"
 _ROUND = 0.5  # Seconds that a round takes about.
 _MOST = 100  # Steps of a round.
 
 
 def main() -> int:
     """Measures what is not in the results yet; returns 1 if the budget ended before that."""
+    with _without_kernels():
+        return _measure_all()
+
+
+def _measure_all() -> int:
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # The memory is for the processes.
     start = time.monotonic()
     device = timing.device(jax.devices()[0])
@@ -100,15 +108,26 @@ def _measured(job: protocol.Job) -> dict[str, Any]:
     return short | _by_kernels(job, seconds)
 
 
+@contextlib.contextmanager
+def _without_kernels() -> Iterator[None]:
+    """Takes what a user exported out of the environment, as the processes inherit it."""
+    before = os.environ.pop(_KERNELS, None)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[_KERNELS] = before
+
+
 def _by_kernels(job: protocol.Job, seconds: float) -> dict[str, Any]:
     """Returns how many times as long a step takes without the kernels, or why that is not known."""
-    os.environ["SAE_JAX_KERNELS"] = "pallas"  # The processes inherit it.
+    os.environ[_KERNELS] = "pallas"
     try:
         return {"times_with_kernels": float(f"{seconds / _step(job)[0]:.4g}")}
     except RuntimeError as error:
         return {"kernels_failed": _last_line(error)}
     finally:
-        del os.environ["SAE_JAX_KERNELS"]
+        del os.environ[_KERNELS]
 
 
 def _last_line(error: RuntimeError) -> str:
@@ -128,12 +147,15 @@ def _step(job: protocol.Job) -> tuple[float, int]:
 def _words(found: dict[str, Any]) -> str:
     if "failed" in found:
         return f"failed: {found['failed']}"
-    with_kernels = found.get("times_with_kernels", found.get("kernels_failed"))
+    kernels = (
+        f"kernels failed: {found['kernels_failed']}"
+        if "kernels_failed" in found
+        else f"with kernels {found['times_with_kernels']} times as fast"
+    )
     return (
         f"{found['seconds'] * 1e3:,.2f} ms, {found['examples_per_second']:,.0f} examples/s, "
         f"{found['peak_bytes'] / 1e9:.2f} GB, the encoder's product takes "
-        f"{found['encoder_share']:.0%} of it, at {found['encoder_tflops']:.3g} TFLOP/s; "
-        f"with kernels {with_kernels} times as fast"
+        f"{found['encoder_share']:.0%} of it, at {found['encoder_tflops']:.3g} TFLOP/s; " + kernels
     )
 
 
