@@ -38,6 +38,8 @@ def problems(task: loop.Task) -> list[str]:
             f"config.data.block={block} does not divide config.batch_size={plan.batch_size}: a "
             "batch is of whole blocks"
         )
+    if isinstance(task.data, activations.Activations):
+        found += _never_seen(task.data, plan.batch_size)
     for name, size in sizes.items():
         if size < 1 or size % shards:
             found.append(
@@ -45,6 +47,18 @@ def problems(task: loop.Task) -> list[str]:
                 f"set it to a multiple of {shards}"
             )
     return found
+
+
+def _never_seen(data: activations.Activations, batch_size: int) -> list[str]:
+    """Returns a line for each store whose share of a batch comes to no rows."""
+    portions = data.portions(batch_size)
+    return [
+        f"{store.folder} would never be seen, as {share:.2g} of config.batch_size={batch_size} "
+        "comes to none of its rows: raise its config.data.weights or config.batch_size, or leave "
+        "it out"
+        for store, share, count in zip(data.stores, data.shares, portions, strict=True)
+        if share and not count
+    ]
 
 
 def refuse_problems(task: loop.Task) -> None:

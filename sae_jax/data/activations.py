@@ -95,7 +95,7 @@ class Activations(base.AtSites):
         the batch, the last one is cut: `experiments.checks` refuses to train so.
         """
         xp: Any = jnp if isinstance(step, jax.Array) else np
-        counts = _portions(self.shares, -(-batch_size // self.block))
+        counts = self.portions(batch_size)
         parts = [
             first + self._order_of(seed + place, step, count, kept.length)
             for place, (first, count, kept) in enumerate(
@@ -104,6 +104,10 @@ class Activations(base.AtSites):
             if count
         ]
         return (xp.concatenate(parts) if len(parts) > 1 else parts[0])[:batch_size]
+
+    def portions(self, batch_size: int) -> list[int]:
+        """Returns how many blocks of a batch each store gives."""
+        return _portions(self.shares, -(-batch_size // self.block))
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns what tells these rows from others: the checksums of the stores' manifests."""

@@ -148,6 +148,17 @@ def test_weights_may_favour_a_small_store(program, tmp_path):
     assert trained.returncode == 0, trained.stderr
 
 
+def test_a_store_that_no_batch_would_see_is_refused(program, tmp_path):
+    both = (_store(tmp_path / "a", 600), _store(tmp_path / "b", 100, seed=1))
+    result = program(
+        *(*TRAIN, f"--config.data.store={tuple(map(str, both))}", "--config.data.site=mine"),
+        *("--config.data.weights=(1000, 1)", f"--workdir={tmp_path}/run"),
+    )
+    assert result.returncode == 2
+    assert f"{both[1]} would never be seen, as 0.001 of config.batch_size=64" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_blocks_that_do_not_fill_a_batch_are_refused(program, tmp_path):
     store = _store(tmp_path / "a", 3000)
     for block in (24, 128):
