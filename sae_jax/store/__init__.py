@@ -7,7 +7,8 @@
   FOLDER/excluded.npy               rows that no training sees: special tokens and outliers
   FOLDER/statistics.safetensors     mean and mean square of each site
   FOLDER/manifest.json              the rest, written last: a store without it is not finished
-  FOLDER/recipe.json                the config that `experiments.dump` wrote it by, flags and all
+  FOLDER/recipe.json                the config that `experiments.dump` wrote it by, flags and all;
+                                    of arrays there is none
   FOLDER/checked.json               files whose checksums were right: checksum, size and the times
                                     of the last change of content and of the file itself, so that a
                                     copy of the store is compared anew; not damaged ones
