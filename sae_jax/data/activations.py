@@ -214,7 +214,9 @@ def _open(
                 f"--config.data.recipe={recipe} --config.data.store={where}, which writes it"
             )
         raise errors.DataError(f"{where} is not there: {command}")
-    return reader.Store(where, damaged, checksums)
+    store = reader.Store(where, damaged, checksums)
+    store.refuse_gone()  # Now, and not when a run ends and its text is to be read.
+    return store
 
 
 def _shares(weights: Sequence[float], kept: Sequence[reader.Kept]) -> tuple[float, ...]:

@@ -62,7 +62,12 @@ class Store:
         self._checksums = checksums
         self.skipped: list[Path] = []
         self._shards = _open_all(self, damaged, checksums)
-        for path in self._beside() if damaged == "refuse" else ():
+        if damaged == "refuse":
+            self.refuse_gone()
+
+    def refuse_gone(self) -> None:
+        """Raises a DataError if a file beside the shards is not there; none can be left out."""
+        for path in self._beside():
             _refuse_gone(path)
 
     def wanted(self) -> dict[Path, str]:

@@ -134,6 +134,13 @@ def test_what_cannot_be_is_said(tmp_path, store):
         activations.load("train", store, "mlp_out.1", weights=(1, 2))
 
 
+@pytest.mark.parametrize("damaged", ["refuse", "skip"])
+def test_a_file_beside_the_shards_cannot_be_left_out(tmp_path, store, damaged):
+    (tmp_path / "store" / writer.STATISTICS).unlink()
+    with pytest.raises(errors.DataError, match="statistics.safetensors is not there: run the same"):
+        activations.load("train", store, "mlp_out.1", damaged=damaged)
+
+
 def test_the_fingerprint_tells_one_store_from_another(tmp_path, store):
     def of(folder):
         return activations.load("train", folder, "mlp_out.1").fingerprint()
