@@ -21,7 +21,7 @@ class Batch:
       mask: `[batch]`, 1 for an example and 0 for padding; None says that every row is an example.
       label: `[batch]` int32, a class that no model sees; probes and figures use it. Or None.
       truth: `[batch, n_features]`, the codes that made x, where that is known; no model sees it.
-      spread: `[]`, what `spread` returns, of the batch that these rows are a part of; or None.
+      variance: `[]`, of the whole batch that these rows are a part of; None: they are all of it.
     """
 
     x: jax.Array
@@ -29,7 +29,7 @@ class Batch:
     mask: jax.Array | None = None
     label: jax.Array | None = None
     truth: jax.Array | None = None
-    spread: jax.Array | None = None
+    variance: jax.Array | None = None
 
     @property
     def target(self) -> jax.Array:
@@ -160,10 +160,12 @@ class Bound:
       encode: `[batch, d_in] -> codes [batch, d_sae]`, as when nothing is trained; `x` is in the
         scale of the batch that comes with it.
       call: `(method, *args)`, a method of the model's class; in the model's scale.
+      enter: `x`, as `encode` takes it, in the model's scale.
     """
 
     encode: Callable[[jax.Array], jax.Array]
     call: Callable[..., Any]
+    enter: Callable[[jax.Array], jax.Array] = lambda x: x
 
 
 def mask(batch: Batch) -> jax.Array:
@@ -171,10 +173,10 @@ def mask(batch: Batch) -> jax.Array:
     return jnp.ones(batch.size, jnp.float32) if batch.mask is None else batch.mask
 
 
-def spread(batch: Batch) -> jax.Array:
+def variance(batch: Batch) -> jax.Array:
     """Returns the mean over examples of `||target - mean target||^2`, `[]`, summed over d."""
-    if batch.spread is not None:
-        return batch.spread
+    if batch.variance is not None:
+        return batch.variance
     rows = mask(batch)[:, None]
     mean = (batch.target * rows).sum(axis=0)[None] / rows.sum()
     return (((batch.target - mean) * rows) ** 2).sum() / rows.sum()

@@ -54,7 +54,7 @@ def fold(method: step.Method, state: step.State) -> Folded:
     params = {name: np.asarray(value, np.float64) for name, value in _arrays(state).items()}
     shift, matrix = _affine(method, state, model.d_in)
     w_dec, b_dec = params["w_dec"], params["b_dec"]
-    w_enc = w_dec.T if model.tied else params["w_enc"]
+    w_enc = _encoder(model, params)
     b_enc = params["b_enc"] if model.encoder_bias else np.zeros(model.d_sae)
     centre = b_dec if model.pre_bias else np.zeros_like(b_dec)
     back = np.linalg.inv(matrix)
@@ -65,6 +65,16 @@ def fold(method: step.Method, state: step.State) -> Folded:
         b_dec=b_dec @ back + shift,
     )
     return Folded(*(array.astype(np.float32) for array in found))
+
+
+def _encoder(model: sae.SparseAutoencoder, params: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns `w_enc` `[d_in, d_sae]`, float64."""
+    if model.tied:
+        return params["w_dec"].T
+    if not model.aligned:
+        return params["w_enc"]
+    free, rows = params["w_free"], params["w_dec"].T
+    return free + rows * (1 - (free * rows).sum(axis=0)) / (rows**2).sum(axis=0)
 
 
 def _arrays(state: step.State) -> dict[str, jax.Array]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from sae_jax import errors, types
-from sae_jax.ops import jacobian as jacobians, schedule, sparse
+from sae_jax.ops import jacobian as jacobians, rounding, schedule, sparse
 
 _LAYER = {"w_enc", "b_enc", "w_dec", "b_dec"}
 _NOISE, _SIGNS = 0x4E01, 0x4A02  # Apart from all else that is drawn from the key of a step.
@@ -31,7 +31,7 @@ def contractive(
     `sum_i (h_i (1 - h_i))^2 sum_j W_ij^2` (Rifai et al. 2011, "Contractive Auto-Encoders", equation
     8): as cheap as the layer itself. Other encoders are refused: `jacobian` serves them all.
     """
-    norms = _squared_norms("contractive", params, batch, output, context, model)
+    norms = _squared_norms(params, batch, output, context, model)
     return _slope(output.codes) ** 2 @ norms
 
 
@@ -60,7 +60,7 @@ def contractive_hessian(
       sigma: standard deviation of e, in units of the model's input.
       samples: how many e are drawn for each example.
     """
-    norms = _squared_norms("contractive_hessian", params, batch, output, context, model)
+    norms = _squared_norms(params, batch, output, context, model)
     here, scale = _slope(output.codes), schedule.value(sigma, context.step)
 
     def change(key: jax.Array) -> jax.Array:
@@ -106,7 +106,6 @@ def _slope(h: jax.Array) -> jax.Array:
 
 
 def _squared_norms(
-    term: str,
     params: types.PyTree,
     batch: types.Batch,
     output: types.Output,
@@ -118,9 +117,9 @@ def _squared_norms(
     if set(params) <= _LAYER and _is_sigmoid(model, shape[1], context):
         w_enc = params["w_enc"] if "w_enc" in params else params["w_dec"].T
         if w_enc.shape == shape:
-            return (w_enc**2).sum(axis=0)
-    raise errors.UserError(
-        f"{term} is for an encoder of one layer of sigmoids (sae, or mlp without hidden layers; "
+            return (rounding.widened(w_enc) ** 2).sum(axis=0)
+    raise errors.ConfigError(
+        "it is for an encoder of one layer of sigmoids (sae, or mlp without hidden layers; "
         'model.activation.name="sigmoid"): for another use config.loss.jacobian'
     )
 

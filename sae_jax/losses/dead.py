@@ -33,7 +33,8 @@ def auxk(
     (Gao et al. 2024, arXiv 2406.04093, A.2; weight 1/32 there.) The term is scaled by the share of
     the k slots that dead latents can fill, and 0 while none is dead. Pre-activations are compared
     as the activation compares them (times the norms of decoder rows, under `rescale`), but before a
-    ReLU, after which a latent that is negative everywhere could never come back.
+    ReLU, after which a latent that is negative everywhere could never come back; and with their
+    sign, also where the activation compares sizes (`abs_topk`).
 
     Args:
       params: `w_dec` is read.

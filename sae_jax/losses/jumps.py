@@ -139,8 +139,8 @@ def pre_activation(
 
 def _thresholds(params: types.PyTree) -> Array:
     if "threshold" not in params.get("activation", {}):
-        raise errors.UserError(
-            "the loss counts latents above thresholds, but none are learned: choose "
+        raise errors.ConfigError(
+            "it counts latents above thresholds, but none are learned: set "
             'config.model.activation.name="jumprelu"'
         )
     return params["activation"]["threshold"]

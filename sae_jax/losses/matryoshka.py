@@ -105,9 +105,9 @@ def matryoshka_random(
 def _random_ends(key: Array, prefixes: int, power: float, d_sae: int) -> Int[Array, " prefixes"]:
     """Returns where random prefixes end, growing, the last at `d_sae`."""
     if not 1 <= prefixes <= d_sae:
-        raise errors.UserError(
-            f"config.loss.matryoshka_random: prefixes={prefixes} of {d_sae} latents: there must be "
-            "1 at least, and no more than latents"
+        raise errors.ConfigError(
+            f"prefixes={prefixes} of {d_sae} latents: there must be 1 at least, and no more than "
+            "latents"
         )
     places = np.arange(1, d_sae)
     falling = places**power - (places - 1) ** power
@@ -204,16 +204,16 @@ def _ends(prefixes: Sequence[int | float], d_sae: int) -> list[int]:
     """Returns where prefixes end; raises for those that do not grow up to the whole dictionary."""
     ends = [round(end * d_sae) if isinstance(end, float) else end for end in prefixes]
     if not ends or ends[-1] != d_sae or ends[0] < 1 or sorted(set(ends)) != ends:
-        raise errors.UserError(
-            f"config.loss.matryoshka: prefixes={tuple(prefixes)} are {ends} of {d_sae} latents: "
-            "they must grow, from 1 latent at least to all of them"
+        raise errors.ConfigError(
+            f"prefixes={tuple(prefixes)} are {ends} of {d_sae} latents: they must grow, from 1 "
+            "latent at least to all of them"
         )
     return ends
 
 
 def _weights(weights: Sequence[int | float], ends: list[int]) -> list[float]:
     if weights and len(weights) != len(ends):
-        raise errors.UserError(
-            f"config.loss.matryoshka: {len(weights)} weights for {len(ends)} prefixes"
+        raise errors.ConfigError(
+            f"{len(weights)} weights for {len(ends)} prefixes: give one for each"
         )
     return list(weights) or [1.0] * len(ends)

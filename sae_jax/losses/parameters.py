@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import errors, types
-from sae_jax.ops import geometry
+from sae_jax.ops import geometry, rounding
 
 
 def weight_decay(
@@ -14,7 +14,7 @@ def weight_decay(
     """Returns `1/2 sum w^2` over all matrices; biases are left out (Ng 2011, CS294A notes)."""
     del output, context
     matrices = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim >= 2]
-    total = sum(0.5 * jnp.sum(matrix**2) for matrix in matrices)
+    total = sum(0.5 * jnp.sum(rounding.widened(matrix) ** 2) for matrix in matrices)
     return jnp.broadcast_to(total, (batch.size,))
 
 
@@ -42,8 +42,8 @@ def orthogonality(
     w_dec = geometry.latent_rows(params, output)
     size = w_dec.shape[0] // chunks
     if size < 2:
-        raise errors.UserError(
-            f"config.loss.orthogonality: chunks={chunks} of {w_dec.shape[0]} latents hold no two"
+        raise errors.ConfigError(
+            f"chunks={chunks} of {w_dec.shape[0]} latents hold no two: set fewer"
         )
     chosen = jax.random.permutation(jax.random.fold_in(context.key, 2), w_dec.shape[0])
     rows = geometry.unit_rows(w_dec)[chosen[: chunks * size]].reshape(chunks, size, -1)

@@ -37,9 +37,9 @@ def mse_normalised(
     a model that always says the mean.
     """
     del params, context
-    spread = types.spread(batch)
+    variance = types.variance(batch)
     error = ((batch.target - output.x_hat) ** 2).sum(axis=-1)
-    return error / jnp.maximum(spread, jnp.finfo(spread.dtype).tiny)
+    return error / jnp.maximum(variance, jnp.finfo(variance.dtype).tiny)
 
 
 def mse_importance(

@@ -86,8 +86,8 @@ def l1_designated(
     """
     del batch, context
     if "shared" not in output.extras:
-        raise errors.UserError(
-            "l1_designated needs shared latents: choose a crosscoder and set model.shared"
+        raise errors.ConfigError(
+            'it needs shared latents: set config.model.name="crosscoder" and config.model.shared'
         )
     price = jnp.where(output.extras["shared"] > 0, shared, 1.0)
     price = sparse.of_latents(output.codes, price * geometry.decoder_norms(params, output))

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from sae_jax import types
 from sae_jax.models import layers
-from sae_jax.ops import geometry, kmeans, linear, sparse
+from sae_jax.ops import geometry, kmeans, linear, rounding, sparse
 
 LATENT_AXES = {"w_enc": 1, "b_enc": 0, "mixing": 0, "slack": 0, "threshold": 0}
 
@@ -86,7 +86,8 @@ class Archetypal(nn.Module):
 
     def _rows(self, mixing: Array, slack: Array, log_scale: Array, points: Array) -> Array:
         slack = slack * jnp.minimum(self.delta / geometry.norms(slack), 1.0)
-        return jnp.exp(log_scale) * (jax.nn.softmax(mixing, axis=1) @ points + slack)
+        convex = jax.nn.softmax(rounding.widened(mixing), axis=1) @ points
+        return jnp.exp(log_scale) * (convex + slack)
 
     def _points(self, x: Array) -> Array:
         return kmeans.centres(self.make_rng("params"), x, self.points)

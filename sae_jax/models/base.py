@@ -50,7 +50,7 @@ def bind(
             )
         return model.apply({"params": params, "stats": stats}, *args, method=method)
 
-    return types.Bound(encode, call)
+    return types.Bound(encode, call, rescale)
 
 
 def with_dictionary(model: nn.Module, params: Params, stats: Stats) -> Params:

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from sae_jax import types
 from sae_jax.models import layers
-from sae_jax.ops import geometry
+from sae_jax.ops import geometry, rounding
 
 LATENT_AXES = {"w_enc": 1, "b_enc": 0, "w_dec": 0, "threshold": 0}
 
@@ -123,7 +123,8 @@ class Crosscoder(nn.Module):
         assert self.grid is not None
         if not self.shared:
             return held
-        mean = held.reshape(self.d_sae, *self.grid).mean(axis=1)
+        mean = rounding.widened(held).reshape(self.d_sae, *self.grid).mean(axis=1)
+        mean = mean.astype(held.dtype)
         return jnp.where(self._is_shared()[:, None], jnp.tile(mean, (1, self.grid[0])), held)
 
     def _is_shared(self) -> Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from sae_jax import types
-from sae_jax.ops import blocked, few, geometry, linear, sparse
+from sae_jax.ops import blocked, few, geometry, linear, rounding, sparse
 
 NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "elu": jax.nn.elu,
@@ -183,6 +183,7 @@ def aligned(w_enc: jax.Array, w_dec: jax.Array) -> jax.Array:
     e_i + (1 - <e_i, d_i>) d_i / ||d_i||^2: what a latent writes, it reads back as it was (arXiv
     2605.18629).
     """
+    w_enc, w_dec = rounding.widened(w_enc), rounding.widened(w_dec)
     missing = 1 - (w_enc * w_dec.T).sum(axis=0)
     return w_enc + w_dec.T * (missing / geometry.norms(w_dec)[:, 0] ** 2)[None]
 

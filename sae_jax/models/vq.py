@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from sae_jax import types
 from sae_jax.models import layers
-from sae_jax.ops import conv
+from sae_jax.ops import conv, rounding
 
 LATENT_AXES = {"codebook": 0, "used": 0}
 
@@ -212,7 +212,7 @@ def _distances(vectors: Array, codebook: Array) -> Array:
     return (
         (vectors**2).sum(axis=1, keepdims=True)
         - 2 * vectors @ codebook.T
-        + (codebook**2).sum(axis=1)[None]
+        + (rounding.widened(codebook) ** 2).sum(axis=1)[None]
     )
 
 

@@ -170,4 +170,6 @@ def scaled_by(numbers: Float[Array, " d_sae"] | None) -> Score:
     """Returns the score that multiplies by a number of each latent; without them, nothing."""
     if numbers is None:
         return lambda found, latents: found
-    return lambda found, latents: found * lax.stop_gradient(numbers)[latents][None]
+    # Here, not in what is returned: the rule of a gradient may read it, but no tracer of one.
+    fixed = lax.stop_gradient(numbers)
+    return lambda found, latents: found * fixed[latents][None]

@@ -124,7 +124,11 @@ def composition_rate(rows: np.ndarray) -> float:
 
 
 def coherence(rows: np.ndarray) -> float:
-    """Returns the largest |cosine| of two different rows: below it codes can be unique."""
+    """Returns mu, the largest |cosine| of two different rows.
+
+    Without noise, codes of fewer than (1 + 1 / mu) / 2 active latents are the only ones so sparse
+    (Donoho & Elad 2003).
+    """
     return float(max(np.nanmax(np.abs(part)) for part in _with_others(rows)))
 
 

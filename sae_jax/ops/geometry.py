@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import errors, types
+from sae_jax.ops import rounding
 
 _TINY = 1e-8  # A row of zeros has no direction; it stays finite instead of becoming 0/0.
 _REMEDY = "set another config.model.name, or leave it out"
@@ -12,7 +13,7 @@ _REMEDY = "set another config.model.name, or leave it out"
 
 def norms(rows: Float[Array, "d_sae d_in"]) -> Float[Array, "d_sae 1"]:
     """Returns the Euclidean norm of each row, at least 1e-8; there its gradient is 0, not 0/0."""
-    rows = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
+    rows = rounding.widened(rows)
     return jnp.sqrt(jnp.maximum((rows**2).sum(axis=-1, keepdims=True), _TINY**2))
 
 

@@ -10,6 +10,9 @@ Most are `x -> (x - shift) * scale`:
   mean       shift: the mean of the examples it was fitted on; scale 1
   mean_norm  shift 0, or the mean; scale: sqrt(d) / mean norm, after which E norm = sqrt(d)
              (Anthropic, "Update on how we train SAEs", April 2024)
+  mean_square_norm
+             shift 0; scale: 1 / sqrt(mean squared norm), after which E norm^2 = 1 (Rajamanoharan
+             et al. 2024, arXiv:2407.14435)
   example    shift: the mean over d; scale: 1 / (standard deviation over d + 1e-5), for each
              example apart (Gao et al. 2024, arXiv:2406.04093)
 
@@ -85,11 +88,9 @@ class MeanNorm:
         return scales.Elementwise(fitted["mean"][None], fitted["scale"][None, None])
 
 
+@dataclasses.dataclass(frozen=True)
 class MeanSquareNorm:
-    """Makes the mean squared norm of an example 1.
-
-    So JumpReLU's bandwidth of 0.001 is meant (Rajamanoharan et al. 2024, arXiv 2407.14435).
-    """
+    """Makes the mean squared norm of an example 1, as a JumpReLU's bandwidth of 0.001 is meant."""
 
     def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> dict[str, np.ndarray]:
         """Returns the scale, `[]`."""
@@ -169,7 +170,7 @@ class Whiten:
         return scales.Linear(fitted["mean"], fitted["matrix"], fitted["inverse"])
 
 
-Normaliser = Unchanged | Mean | MeanNorm | Example | Whiten
+Normaliser = Unchanged | Mean | MeanNorm | MeanSquareNorm | Example | Whiten
 BY_NAME = {
     "none": Unchanged,
     "mean": Mean,

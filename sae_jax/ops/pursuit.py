@@ -61,7 +61,7 @@ def choose(
         return r - value * w_dec[index], index
 
     if gram:
-        products = w_dec @ w_dec.T
+        products = jnp.matmul(w_dec, w_dec.T, preferred_element_type=jnp.float32)
         return lax.scan(functools.partial(by_rows, products=products), scores, length=steps)[1].T
     return lax.scan(by_residual, r, length=steps)[1].T
 

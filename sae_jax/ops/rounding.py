@@ -1,7 +1,8 @@
-"""Stochastic rounding: up or down with the probability that makes the mean right.
+"""Stochastic rounding: up or down with the probability that makes the mean right; and widening.
 
 What decides is a hash of a step and of a number's place, so that a run which goes on from a
-checkpoint rounds as if it had never stopped, and so do other numbers of devices.
+checkpoint rounds as if it had never stopped. So do other numbers of devices, but where latents are
+moved in blocks (`sae_jax/optim/blocks.py`): there the place is that within a block.
 """
 
 import math
@@ -9,6 +10,7 @@ import math
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array
+import numpy as np
 
 from sae_jax.ops import murmur
 
@@ -23,6 +25,11 @@ def to_bfloat16(x: Array, chance: Array) -> Array:
     bits = lax.bitcast_convert_type(x, jnp.uint32) + chance
     kept = lax.bitcast_convert_type(bits & jnp.uint32(0xFFFF0000), jnp.float32)
     return jnp.where(jnp.isfinite(x), kept, x).astype(jnp.bfloat16)
+
+
+def widened(x: Array | np.ndarray) -> Array:
+    """Returns `x` in float32, or wider where it is, for what is summed."""
+    return jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
 
 
 def chance(shape: tuple[int, ...], count: Array) -> Array:

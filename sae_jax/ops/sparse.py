@@ -72,7 +72,10 @@ def all_of(pre: Array | types.Pre) -> Float[Array, "batch d_sae"]:
 
 
 def compared(output: types.Output) -> Float[Array, "batch d_sae"]:
-    """Returns pre-activations as the activation compares them with each other or a threshold."""
+    """Returns pre-activations as the activation compares them with each other or a threshold.
+
+    With their signs: AbsTopK compares the sizes of these.
+    """
     everything = all_of(output.pre)
     if "compared" not in output.extras:
         return everything

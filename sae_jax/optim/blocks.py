@@ -16,6 +16,8 @@ from jax.experimental import layout
 import jax.numpy as jnp
 import optax
 
+from sae_jax.ops import rounding
+
 PyTree = Any
 
 _LARGE = 2**29  # Bytes of a matrix from which on it is moved in blocks.
@@ -108,8 +110,9 @@ def written(grads: PyTree, latent_axes: Mapping[str, int]) -> PyTree:
 
 
 def norm(grads: PyTree, latent_axes: Mapping[str, int]) -> jax.Array:
-    """Returns the norm of a whole gradient, `[]`."""
-    return optax.tree.norm(_rows(grads, latent_axes) if _large(grads) else grads)
+    """Returns the norm of a whole gradient, `[]`, summed in float32."""
+    grads = _rows(grads, latent_axes) if _large(grads) else grads
+    return optax.tree.norm(jax.tree.map(rounding.widened, grads))
 
 
 def _rows(grads: PyTree, axes: Mapping[str, int], back: bool = False) -> PyTree:

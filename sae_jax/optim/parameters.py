@@ -4,8 +4,9 @@
 
 To the nearest most would never move: a step of Adam is about its learning rate, some 1e-4, and two
 neighbours in bfloat16 are 1/256 to 1/128 of a number apart. Rounded so, each step has its effect on
-average (Gupta et al. 2015, arXiv 1502.02551). Gradients are bfloat16 as their parameters are, each
-rounded once, when its sum over the batch is done. Vectors (biases, thresholds) stay float32.
+average (Gupta et al. 2015, arXiv 1502.02551). Gradients are bfloat16 as their parameters are: each
+term of the loss, and each of several parts of a batch, adds to them a sum that was float32 until it
+was done. Vectors (biases, thresholds) stay float32.
 """
 
 from typing import Any, Literal, NamedTuple, get_args

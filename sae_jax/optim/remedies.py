@@ -102,8 +102,9 @@ def _renewed(params: Params, dead: Array, unit: Array, scale: float) -> Params:
     for name, group in params.items():
         if isinstance(group, Mapping) and "threshold" in group:
             old = group["threshold"]
-            mean = (old * ~dead).sum() / jnp.maximum((~dead).sum(), 1)
-            made[name] = {**group, "threshold": jnp.where(dead, mean, old)}
+            living = (~dead).sum()
+            mean = (old * ~dead).sum() / jnp.maximum(living, 1)
+            made[name] = {**group, "threshold": jnp.where(dead & (living > 0), mean, old)}
     return {**params, **made}
 
 

@@ -63,15 +63,15 @@ def gradient(
     if parts == 1:
         return _whole(loss, params, stats, batch, context)
     rows = types.mask(batch).sum()
-    spread = types.spread(batch)
-    cut = jax.tree.map(lambda array: _cut(array, parts), dataclasses.replace(batch, spread=None))
+    variance = types.variance(batch)
+    cut = jax.tree.map(lambda array: _cut(array, parts), dataclasses.replace(batch, variance=None))
     keys = jax.random.split(context.key, parts)
 
     def add(carry: tuple[PyTree, PyTree], part: tuple[types.Batch, Array]) -> Any:
         batch, key = part
         share = types.mask(batch).sum() / rows
         own = dataclasses.replace(context, key=key)
-        batch = dataclasses.replace(batch, spread=spread)
+        batch = dataclasses.replace(batch, variance=variance)
         grads, after, found = _whole(loss, params, stats, batch, own)
         moves = jax.tree.map(jnp.subtract, after, stats)  # What stays as it is stays so exactly.
         total = jax.tree.map(lambda total, part: total + share * part, carry, (grads, moves))

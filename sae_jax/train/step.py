@@ -226,12 +226,9 @@ def _health(
     batch: types.Batch, found: parts.Found, context: types.Context, grad_norm: jax.Array
 ) -> Metrics:
     """Returns the numbers to watch while a run goes on, each over one batch."""
-    mask = types.mask(batch)[:, None]
-    rows = mask.sum()
-    mean = (batch.target * mask).sum(axis=0, keepdims=True) / rows
-    offset = (batch.target - mean) * mask
+    rows = types.mask(batch).sum()
     return {
-        "fvu": found.error.sum() / (offset**2).sum(),
+        "fvu": found.error.sum() / (types.variance(batch) * rows),
         "l0": found.l0 / rows,
         "dead": context.dead.mean(dtype=jnp.float32),
         "grad_norm": grad_norm,

@@ -41,7 +41,9 @@ def _trained(normaliser, model=None, **fields):
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, dict(pre_bias=False), dict(tied=True), dict(encoder_bias=False)], ids=str
+    "fields",
+    [{}, dict(pre_bias=False), dict(tied=True), dict(aligned=True), dict(encoder_bias=False)],
+    ids=str,
 )
 @pytest.mark.parametrize(
     "normaliser",

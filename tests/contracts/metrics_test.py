@@ -38,11 +38,15 @@ class _World:
 PARAMS = {
     "w_enc": np.random.RandomState(3).randn(D_IN, D_SAE),
     "w_dec": np.random.RandomState(4).randn(D_SAE, D_IN),
+    "b_dec": np.random.RandomState(5).randn(D_IN),
 }
 PARAMS["w_dec"][-3:] = _World.features[:3]  # One site's own latents, rightly,
 PARAMS["w_dec"][-6:-3] = _World.features[4:7]
 PARAMS["w_dec"][-6:-3, D_IN // 2 :] = 0  # and wrongly.
-KNOBS = {"ssim": dict(grid=(2, 4, 1), size=2)}  # What the config or the data must say.
+KNOBS = {  # What the config or the data must say, or tells something.
+    "ssim": dict(grid=(2, 4, 1), size=2),
+    "s_n_dec": dict(n=4),
+}
 
 every_metric = pytest.mark.parametrize("name", METRICS)
 
@@ -51,6 +55,7 @@ def _split():
     rng = np.random.RandomState(0)
     x = 4 + rng.randn(ROWS, D_IN).astype(np.float32)
     codes = rng.rand(ROWS, D_SAE) * (rng.rand(ROWS, D_SAE) < np.linspace(0, 0.4, D_SAE))
+    codes[0] = 0
     return x, x + 0.3 * rng.randn(ROWS, D_IN).astype(np.float32), codes.astype(np.float32)
 
 
@@ -81,6 +86,7 @@ def _totals(name, size, padding="last row"):
             rows = [jnp.where(mask[:, None] > 0, row, 100 + row) for row in rows]
         x_seen, y = DATA[name](rows[0]) if name in DATA else (rows[0], None)
         truth = jnp.maximum(rows[1] @ _World.features.T - 4, 0)
+        truth = truth * (rows[2] != 0).any(axis=1, keepdims=True)  # Of the first there is none.
         batch = types.Batch(x=x_seen, y=y, mask=jnp.asarray(mask), truth=truth)
         output = types.Output(x_hat=rows[1] + 0, codes=rows[2], pre=rows[2])
         sums = _sums(name)(batch, output, reference)

@@ -146,7 +146,7 @@ def test_gradients_are_finite_differences(term, knobs):
 @pytest.mark.parametrize("name", OTHERS)
 def test_an_encoder_that_is_no_sigmoid_layer_is_refused_in_one_line(term, name):
     model = OTHERS[name]
-    with pytest.raises(errors.UserError, match=f"^{term.__name__} is for .*loss.jacobian") as error:
+    with pytest.raises(errors.UserError, match="^it is for .*loss.jacobian") as error:
         jax.eval_shape(functools.partial(_value, term, model), _params(model), _x())
     assert "\n" not in str(error.value)
 

@@ -1,6 +1,7 @@
 """Terms that compare latents do it as the activation does, also where it sees them rescaled."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -100,3 +101,22 @@ def test_dead_latents_that_help_are_those_that_would_write_most(blocks):
     expected = ((error - found) ** 2).sum(axis=1)
     term = dead.auxk(params, BATCH, output, context, k=k, normalise=False)
     np.testing.assert_allclose(term, expected, rtol=1e-4)
+
+
+def test_a_step_that_revives_dead_latents_is_the_same_in_blocks():
+    context = dataclasses.replace(CONTEXT, dead=jnp.arange(D_SAE) < 6)
+
+    def slope(blocks):
+        model = sae.Model(
+            D_IN, D_SAE, topk.Activation(1, form="sparse"), rescale=True, blocks=blocks
+        )
+
+        def loss(params):
+            output = base.forward(model, params, {}, BATCH.x, context)[0]
+            return dead.auxk(params, BATCH, output, context, k=2).sum()
+
+        return jax.jit(jax.grad(loss))(_float32(PARAMS))
+
+    whole, blocks = slope(1), slope(3)
+    assert np.abs(whole["w_enc"][:, :6]).sum() > 0
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), blocks, whole)

@@ -41,6 +41,8 @@ def test_latents_are_judged_by_the_feature_they_stand_for():
     assert found["precision"] == pytest.approx((2 / 2 + 1 / 1 + 1 / 2 + 0) / 4)
     assert found["recall"] == pytest.approx((2 / 3 + 1 / 3 + 1 / 2 + 0) / 4)
     assert found["f1"] == pytest.approx((4 / 5 + 2 / 4 + 2 / 4 + 0) / 4)
+    # Only the third example: the first has too much, the second and the fourth lack a feature.
+    assert found["exact_support"] == pytest.approx(1 / 4)
 
 
 def test_without_known_features_a_dictionary_is_measured_alone():
