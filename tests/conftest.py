@@ -1,14 +1,22 @@
 """The test session is stricter than a user's: four devices, no silent broadcasting.
 
 What the tests themselves compile runs once or twice on few numbers, so XLA is told to compile fast
-rather than well: the suite takes a third of the time. Programs that tests start are compiled as a
-user's are.
+rather than well: the suite takes a third of the time. What one process has compiled the others
+read, for as long as the session lasts. Programs that tests start are compiled as a user's are.
 """
 
+import atexit
 from collections.abc import Callable
 import os
+import shutil
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # Workers are given that of who started them.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="sae_jax-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest

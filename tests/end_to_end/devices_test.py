@@ -16,6 +16,7 @@ from experiments import build
 from sae_jax.data import base
 from sae_jax.train import checkpoint, loop, writer
 
+SLOW = pytest.mark.slow  # What others of its kind show as well.
 MESHES = {"1x1": (1, 1), "4x1": (4, 1), "2x2": (2, 2)}
 DEBUG = "--config=configs/sparse_mnist.py:debug"
 
@@ -65,7 +66,7 @@ def _close(left: tuple[dict, list[dict]], right: tuple[dict, list[dict]]) -> Non
         assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize("variant", ["", "free", "kl"])
+@pytest.mark.parametrize("variant", ["", pytest.param("free", marks=SLOW), "kl"])
 def test_one_and_four_devices_give_the_same_run(variant, monkeypatch, tmp_path):
     alone = _train(_task(variant, (1, 1), monkeypatch), tmp_path / "1x1")
     for name, shape in MESHES.items():
@@ -73,7 +74,7 @@ def test_one_and_four_devices_give_the_same_run(variant, monkeypatch, tmp_path):
             _close(alone, _train(_task(variant, shape, monkeypatch), tmp_path / name))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (2, 2)])
+@pytest.mark.parametrize("shape", [(1, 1), pytest.param((2, 1), marks=SLOW), (2, 2)])
 def test_a_run_goes_on_with_another_number_of_devices(shape, monkeypatch, tmp_path):
     whole = _train(_task("", (1, 1), monkeypatch), tmp_path / "whole")
     moved = tmp_path / "moved"

@@ -10,6 +10,7 @@ from sae_jax import errors, mesh as meshes
 from sae_jax.data import base
 from sae_jax.train import checkpoint, ensemble, evaluate, loop, writer
 
+SLOW = pytest.mark.slow  # What others of its kind show as well.
 CHANGES = [
     {"seed": 1},
     {"loss.l1.value": 0.1, "optim.learning_rate.value": 0.02},
@@ -127,7 +128,7 @@ def test_members_are_spread_evenly_over_as_many_devices_as_can_be(count, devices
     "model",
     [
         dict(activation=dict(name="topk", k=3)),
-        dict(activation=dict(name="abs_topk", k=3), blocks=4),
+        pytest.param(dict(activation=dict(name="abs_topk", k=3), blocks=4), marks=SLOW),
         dict(activation=dict(name="batch_topk", k=0.5, form="sparse")),
     ],
     ids=["all-at-once", "in-blocks", "of-the-batch"],
@@ -147,9 +148,17 @@ def _k_falls_to(end):
 @pytest.mark.parametrize(
     "changes",
     [
-        [{"optim.moments": "bfloat16"}, {"optim.moments": "bfloat16", "seed": 1}],
+        pytest.param(
+            [{"optim.moments": "bfloat16"}, {"optim.moments": "bfloat16", "seed": 1}], marks=SLOW
+        ),
         [{"optim.moments": "int8"}, {"optim.moments": "int8", "seed": 1}],
-        [{"model.activation": _k_falls_to(2.0)}, {"model.activation": _k_falls_to(2.0), "seed": 1}],
+        pytest.param(
+            [
+                {"model.activation": _k_falls_to(2.0)},
+                {"model.activation": _k_falls_to(2.0), "seed": 1},
+            ],
+            marks=SLOW,
+        ),
         [{"model.activation": _k_falls_to(2.0)}, {"model.activation": _k_falls_to(4.0)}],
     ],
     ids=["bfloat16 moments", "int8 moments", "a schedule of k", "schedules of k that differ"],
