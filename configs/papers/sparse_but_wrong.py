@@ -7,7 +7,8 @@ Chanin & Garriga-Alonso 2025 (arXiv 2508.16560): 50 latents on the world `sparse
 3e-4, 15 million examples in batches of 1,024; decoder rows are free and latents are not rescaled by
 their norms; AuxK as SAELens has it, without which a latent is dead and a feature is missing in two
 of three seeds. Published: at k = 11, the true L0, the features are recovered; at k = 5 the squared
-error is 2.73, below the 4.88 of the true dictionary with five latents.
+error is 2.73, below the 4.88 of the true dictionary with five latents. Here s_n^dec, which needs no
+features, is 0.236, 0.0012 and 0.063 at k = 5, 11 and 18 (one seed, n = 18).
 """
 
 import ml_collections
@@ -34,6 +35,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         pre_bias=True,
         decoder_norm=0.1,
     )
+    config.evals.test.metrics += (dict(name="s_n_dec", n=18),)
     config.loss.update(mse_sum=1.0, auxk=dict(weight=1.0, normalise=False))
     if arg == "frozen":
         config.optim.constraint = "frozen_rows"

@@ -3,8 +3,9 @@
 Of all `<x - b_dec, d_i>` of B examples and d_sae latents, the (n B)-th largest, in units of the
 model's input (Chanin & Garriga-Alonso 2025, arXiv 2508.16560). With the right dictionary an example
 has large projections on the latents that are active and on no others; rows that mix features have
-some on many. So n is to be more than any L0 that might be right, and nothing need be known of the
-features. Projections are rounded to bfloat16 and counted: exactly the same however a split is cut.
+some on many. So n is to be about the largest L0 that might be right, and no feature need be known;
+where n is so large that projections are negative, it tells nothing. Projections are rounded to
+bfloat16 and counted: exactly the same however a split is cut.
 """
 
 from typing import Any
@@ -55,7 +56,7 @@ def sums(
       reference: not read.
       model: its scale is that of the decoder.
       prepared: the decoder.
-      n: how many projections an example may have on the mean before they count; 0: half of d_sae.
+      n: how many projections an example may have in the mean before one counts; 0: d_sae / 3.
     """
     del output, reference
     w_dec, b_dec = prepared["w_dec"], prepared["b_dec"]
@@ -65,7 +66,7 @@ def sums(
     place = jnp.where(bits < _SIGN, bits + _SIGN, 2 * _SIGN - 1 - bits)
     weights = jnp.broadcast_to(mask[:, None], found.shape).astype(jnp.int32)
     counts = jnp.zeros(2 * _SIGN, jnp.int32).at[place].add(weights)
-    return {"counts": counts, "rank": mask.sum() * (n or len(w_dec) // 2 or 1)}
+    return {"counts": counts, "rank": mask.sum() * (n or len(w_dec) // 3 or 1)}
 
 
 def finish(totals: dict[str, Any]) -> dict[str, float]:
