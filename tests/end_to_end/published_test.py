@@ -4,6 +4,8 @@ Seed 0 of the rows that promises are about, with what `experiments.figure` left 
 it is there.
 """
 
+import statistics
+
 import pytest
 
 from experiments import tables
@@ -83,3 +85,53 @@ def test_ratings_are_predicted_better_than_by_means_and_biases():
     assert found["AutoRec, by film"] < min(
         found["mean of the film"], found["biases of user and film"]
     )
+
+
+def test_an_l0_that_is_too_low_or_too_high_mixes_features():
+    found = _table("sparse_but_wrong", *(f"k = {k}" for k in (5, 7, 9, 11, 13, 15, 18)))
+    assert min(found, key=lambda label: found[label]["c_dec"]) == "k = 11"
+    assert found["k = 5"]["mse"] < 0.75 * found["k = 5"]["mse_true"]
+    module = tables.find("sparse_but_wrong")
+    right = next(row for row in module.ROWS if row.label == "k = 11")
+    seeds = (
+        tables.measured("sparse_but_wrong", module, right, seed, tables.ROOT)["mcc"]
+        for seed in right.seeds
+    )
+    assert statistics.median(seeds) >= 0.99
+
+
+def test_five_features_in_two_dimensions_are_a_pentagon():
+    found = _table("superposition", "p = 0.05")["p = 0.05"]
+    assert found["features"] == 5
+    assert found["least"] >= 69
+    assert found["largest"] <= 75
+    assert found["norm"] == pytest.approx(1.13, abs=0.03)
+
+
+def test_prefixes_keep_a_parent_from_being_absorbed():
+    plain, prefixes = "ReLU + L1", "Matryoshka, random prefixes"
+    found = {label: row["parent_recall"] for label, row in _table("tree", plain, prefixes).items()}
+    assert found[plain] < 0.5
+    assert found[prefixes] > 0.95
+
+
+def test_topk_recovers_features_where_others_reconstruct_without_them():
+    rows = _table("sanity_checks", "TopK", "BatchTopK", "JumpReLU")
+    assert rows["TopK"]["recovered"] >= 0.99
+    for other in ("BatchTopK", "JumpReLU"):
+        assert rows[other]["recovered"] < 0.05
+        assert rows[other]["explained"] == pytest.approx(0.67, abs=0.015)
+
+
+def test_best_reconstructed_is_not_best_understood():
+    labels = ("L1", "TopK", "BatchTopK", "Matryoshka", "JumpReLU", "matching pursuit")
+    rows = _table("synth_sae_bench", *labels)
+    f1 = {label: row["f1"] for label, row in rows.items()}
+    assert f1["Matryoshka"] > f1["BatchTopK"] > f1["L1"]
+    assert min(f1, key=lambda label: f1[label]) == "matching pursuit"
+    assert max(rows, key=lambda label: rows[label]["ev"]) == "matching pursuit"
+
+
+def test_matching_pursuit_finds_the_atoms_of_k_svd():
+    label = "matching pursuit, 3 steps"
+    assert _table("ksvd", label)[label]["atoms"] >= 45
