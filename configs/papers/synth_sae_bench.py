@@ -63,7 +63,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg == "debug":
         config.update(num_steps=6, batch_size=64, log_every=2, eval_every=4, checkpoint_every=4)
         config.evals.test.update(split="test[:256]", batch_size=128)
-        config.data.split = "train[:2048]"
     return config
 
 

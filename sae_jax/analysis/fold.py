@@ -68,7 +68,7 @@ def fold(method: step.Method, state: step.State) -> Folded:
 
 
 def _encoder(model: sae.SparseAutoencoder, params: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns `w_enc` `[d_in, d_sae]`, float64."""
+    """Returns `w_enc` `[d_in, d_sae]`, float64; aligned as `layers.aligned` does it."""
     if model.tied:
         return params["w_dec"].T
     if not model.aligned:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import sparse
+from sae_jax.ops import rounding, sparse
 
 _LARGEST = 16_384  # A Gram matrix of more rows would take over a gibibyte.
 
@@ -61,7 +61,8 @@ def choose(
         return r - value * w_dec[index], index
 
     if gram:
-        products = jnp.matmul(w_dec, w_dec.T, preferred_element_type=jnp.float32)
+        rows = rounding.widened(w_dec)
+        products = rows @ rows.T
         return lax.scan(functools.partial(by_rows, products=products), scores, length=steps)[1].T
     return lax.scan(by_residual, r, length=steps)[1].T
 
