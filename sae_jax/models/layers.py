@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 import dataclasses
+import functools
 from typing import Any, Literal
 
 from flax import linen as nn
@@ -23,7 +24,10 @@ NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 Centre = Literal["zeros", "mean", "median"]
 RECTIFIERS = ("elu", "gelu", "relu", "silu")
-_MATCHED = 256  # Examples whose reconstructions are measured.
+_LARGE = 2**30  # Bytes of a matrix from which on it is drawn in blocks.
+_DRAWN = 2**24  # Bytes of such a block.
+_MATCHED = 256  # Examples whose reconstructions are measured,
+_ENCODED = 2**27  # fewer where their pre-activations would be more bytes than these.
 
 
 def encode(
@@ -168,7 +172,30 @@ def initializer(nonlinearity: str) -> Any:
 
 def directions(norm: float) -> Callable[[jax.Array, tuple[int, int]], jax.Array]:
     """Returns what makes rows `[d_sae, d_in]` in random directions, of norm `norm`."""
-    return lambda key, shape: norm * geometry.unit_rows(jax.random.normal(key, shape))
+
+    def draw(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        return norm * geometry.unit_rows(jax.random.normal(key, shape))
+
+    return functools.partial(_in_blocks, draw)
+
+
+def _in_blocks(
+    draw: Callable[[jax.Array, tuple[int, int]], jax.Array], key: jax.Array, shape: tuple[int, int]
+) -> jax.Array:
+    """Returns rows that are drawn; of a large matrix some after the other, each with a key.
+
+    What draws random numbers keeps several times as many of them while it does.
+    """
+    count, width = shape[0], min(max(1, _DRAWN // (4 * shape[1])), shape[0])
+    if 4 * count * shape[1] < _LARGE:
+        return draw(key, shape)
+
+    def put(number: jax.Array, rows: jax.Array) -> jax.Array:
+        first = jnp.minimum(number * width, count - width)  # The last block reaches back.
+        drawn = draw(jax.random.fold_in(key, number), (width, shape[1]))
+        return jax.lax.dynamic_update_slice_in_dim(rows, drawn, first, axis=0)
+
+    return jax.lax.fori_loop(0, -(-count // width), put, jnp.zeros(shape))
 
 
 def transposed(key: jax.Array, w_dec: jax.Array) -> jax.Array:
@@ -211,7 +238,7 @@ def matched(
       w_dec: `[d_sae, d_in]`.
       context: of the pass.
     """
-    x = x[:_MATCHED]
+    x = x[: max(1, min(_MATCHED, _ENCODED // (4 * len(w_dec))))]
     pre = linear.encode(x, centre, w_dec.T, jnp.zeros(len(w_dec), x.dtype))
     alone: Any = activation.clone(parent=None)
     codes = alone.init_with_output(key, pre, dataclasses.replace(context, train=True))[0]

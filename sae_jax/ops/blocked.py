@@ -12,6 +12,7 @@ Latents that are split over devices would be brought together block by block: se
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from sae_jax import types
-from sae_jax.ops import linear, sparse, topk
+from sae_jax.ops import factors, linear, sparse, topk
 
 _LARGE = 2**30  # Bytes of pre-activations from which on they are not all made at once.
 _BLOCK = 2**27  # Bytes of them in a block: products of this size use a device fully.
@@ -115,16 +116,16 @@ def decoded_where(
       w_dec: the decoder's rows.
     """
 
-    def decoded(values: Array, indices: Array, among: Array, weights: tuple) -> Array:
-        *encoder, w_dec = weights
-        values = act(sparse.known(values, indices, *encoder))
-        return sparse.decode(values * among[indices], indices, w_dec)
+    sinks, w_enc = _sinks(pre, k, w_dec), pre.w_enc
+    if sinks is not None:
+        w_enc, w_dec = lax.stop_gradient((w_enc, w_dec))
+    decoded = functools.partial(_decoded, act)
 
     @jax.custom_vjp
-    def run(needed: Array, among: Array, *weights: Array) -> Array:
-        return forward(needed, among, *weights)[0]
+    def run(needed: Array, among: Array, sinks: Any, *weights: Array) -> Array:
+        return forward(needed, among, sinks, *weights)[0]
 
-    def forward(needed: Array, among: Array, *weights: Array) -> tuple[Array, tuple]:
+    def forward(needed: Array, among: Array, sinks: Any, *weights: Array) -> tuple[Array, tuple]:
         def score_among(found: Array, latents: Array) -> Array:
             return jnp.where(among[latents][None], score(found, latents), -jnp.inf)
 
@@ -133,28 +134,56 @@ def decoded_where(
             values, indices, _ = top_k(
                 types.Pre(None, x, centre, w_enc, b_enc, pre.blocks, pre.compute), k, score_among
             )
-            return decoded(values, indices, among, weights), values, indices
+            return decoded(values, indices, among, weights, sinks), values, indices
 
         shapes = jax.eval_shape(chosen)
         found, values, indices = lax.cond(needed, chosen, lambda: _zeros(shapes))
-        return found, (needed, among, values, indices, weights)
+        return found, (needed, among, sinks, values, indices, weights)
 
     def backward(residuals: tuple, g: Array) -> tuple:
-        needed, among, values, indices, weights = residuals
+        needed, among, sinks, values, indices, weights = residuals
 
         def slopes() -> tuple:
-            pull = jax.vjp(lambda *weights: decoded(values, indices, among, weights), *weights)[1]
-            x, centre, w_enc, *others = pull(g)
+            pull = jax.vjp(functools.partial(decoded, values, indices, among), weights, sinks)[1]
+            (x, centre, w_enc, b_enc, w_dec), factored = pull(g)
+            if sinks is not None:
+                return x, centre, None, b_enc, None, factored
             # Turned round, as it is made, and of another shape than that of w_dec: zeros in their
             # place would else be turned, or made once and copied.
-            return x, centre, w_enc.T[None], *others
+            return x, centre, w_enc.T[None], b_enc, w_dec, factored
 
         shapes = jax.eval_shape(slopes)
-        x, centre, w_enc, *others = lax.cond(needed, slopes, lambda: _zeros(shapes))
-        return None, None, x, centre, w_enc[0].T, *others
+        x, centre, turned, *others, factored = lax.cond(needed, slopes, lambda: _zeros(shapes))
+        w_enc = None if turned is None else turned[0].T
+        return None, None, factored, x, centre, w_enc, *others
 
     run.defvjp(forward, backward)
-    return run(needed, among, pre.x, pre.centre, pre.w_enc, pre.b_enc, w_dec)
+    return run(needed, among, sinks, pre.x, pre.centre, w_enc, pre.b_enc, w_dec)
+
+
+def _decoded(
+    act: Callable[[Array], Array],
+    values: Array,
+    indices: Array,
+    among: Array,
+    weights: tuple,
+    sinks: tuple[factors.Factors, factors.Factors] | None,
+) -> Array:
+    """Returns `sum_j act(a_j) d_j` of chosen pre-activations `values`, with their gradient."""
+    x, centre, w_enc, b_enc, w_dec = weights
+    if sinks is None:
+        values = act(sparse.known(values, indices, x, centre, w_enc, b_enc))
+        return sparse.decode(values * among[indices], indices, w_dec)
+    values = act(sparse.known_into(values, indices, x, centre, w_enc, b_enc, sinks[0]))
+    return sparse.decode_into(values * among[indices], indices, w_dec, sinks[1])
+
+
+def _sinks(pre: types.Pre, k: int, w_dec: Array) -> tuple[factors.Factors, factors.Factors] | None:
+    """Returns where the gradients of `w_enc` and `w_dec` go, if they are to be factors."""
+    values = jax.ShapeDtypeStruct((len(pre.x), k), pre.x.dtype)
+    error = jax.ShapeDtypeStruct((len(pre.x), w_dec.shape[1]), pre.x.dtype)
+    encoder, decoder = factors.sink(pre.w_enc, values, pre.x), factors.sink(w_dec, values, error)
+    return None if encoder is None or decoder is None else (encoder, decoder)
 
 
 def _zeros(tree: Any) -> Any:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sae_jax import errors, types
-from sae_jax.ops import linear, nonzero, per_member, sharded
+from sae_jax.ops import factors, linear, nonzero, per_member, sharded
 from sae_jax.ops.sharded import BOTH, LATENTS, ROWS
 
 _DENSE_FOR_ONE = 32  # So many latents of a dense code cost what one of a sparse code does.
@@ -139,6 +139,10 @@ def product_and_pass(
 ) -> tuple[Float[Array, "batch d"], Float[Array, "d_sae d"]]:
     """Returns what `product` does, and `w_dec` passed on as `decode_and_pass` does."""
     if isinstance(codes, types.Codes):
+        shape = jax.ShapeDtypeStruct((len(codes.values), w_dec.shape[1]), codes.values.dtype)
+        sink = factors.sink(w_dec, codes.values, shape)
+        if sink is not None:
+            return decode_into(codes.values, codes.indices, w_dec, sink), w_dec
         return decode_and_pass(codes.values, codes.indices, w_dec)
     return linear.decode(codes, w_dec, compute) if compute != "float32" else codes @ w_dec, w_dec
 
@@ -152,6 +156,17 @@ def decode(
     gradient reaches their values.
     """
     return decode_and_pass(values, indices, w_dec)[0]
+
+
+def decode_into(
+    values: Float[Array, "batch k"],
+    indices: Int[Array, "batch k"],
+    w_dec: Float[Array, "d_sae d"],
+    sink: factors.Factors,
+) -> Float[Array, "batch d"]:
+    """Returns what `decode` does; the gradient of `w_dec` goes to `sink`."""
+    product = decode(values, indices, lax.stop_gradient(w_dec))
+    return factors.decoded(product, values, indices, sink)
 
 
 @jax.custom_vjp
@@ -310,6 +325,9 @@ def pass_on(
       values: what they are there, without a gradient.
       indices: where.
     """
+    sink = factors.sink(pre.w_enc, values, pre.x)
+    if sink is not None:
+        return known_into(values, indices, pre.x, pre.centre, pre.w_enc, pre.b_enc, sink), pre
     values, w_enc = known_and_pass(values, indices, pre.x, pre.centre, pre.w_enc, pre.b_enc)
     return values, dataclasses.replace(pre, w_enc=w_enc)
 
@@ -338,6 +356,20 @@ def known(
     The gradient is that of this formula; none reaches `values`.
     """
     return known_and_pass(values, indices, x, centre, w_enc, b_enc)[0]
+
+
+def known_into(
+    values: Float[Array, "batch k"],
+    indices: Int[Array, "batch k"],
+    x: Float[Array, "batch d_in"],
+    centre: Float[Array, " d_in"],
+    w_enc: Float[Array, "d_in d_sae"],
+    b_enc: Float[Array, " d_sae"],
+    sink: factors.Factors,
+) -> Float[Array, "batch k"]:
+    """Returns what `known` does; the gradient of `w_enc` goes to `sink`."""
+    values = known(values, indices, x, centre, lax.stop_gradient(w_enc), b_enc)
+    return factors.encoded(values, indices, x - centre[None], sink)
 
 
 @jax.custom_vjp

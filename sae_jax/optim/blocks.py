@@ -4,11 +4,14 @@ A step reads gradients, moments and parameters and writes the latter two. Taken 
 keeps whole matrices in between: moments in float32 before they are made smaller, updates before
 and after a constraint. Where each latent is moved by what is known of it alone, blocks of latents
 can be moved one after the other, each in its place, and what is in between is as small as a block.
+
+Nor does it need whole gradients then: of matrices of a gigabyte and more it takes the factors that
+they are sums of (`sae_jax/ops/factors.py`), and makes that of a block when it moves it.
 """
 
 from collections.abc import Callable, Mapping
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 from jax import lax
@@ -16,12 +19,13 @@ from jax.experimental import layout
 import jax.numpy as jnp
 import optax
 
-from sae_jax.ops import rounding
+from sae_jax.ops import factors, rounding, sharded
 
 PyTree = Any
 
 _LARGE = 2**29  # Bytes of a matrix from which on it is moved in blocks.
 _BLOCK = 2**24  # Bytes of a block of it.
+_FACTORED = 2**30  # Bytes of a gradient, in float32, from which on it is kept as factors.
 
 
 class Separable(NamedTuple):
@@ -40,9 +44,35 @@ class Separable(NamedTuple):
     clip_norm: float
 
 
+def factored(
+    optimizer: optax.GradientTransformation | Separable,
+    params: PyTree,
+    latent_axes: Mapping[str, int],
+    rows: int,
+) -> dict[str, int]:
+    """Returns of which matrices `moved` takes gradients as factors, and how many latents they have.
+
+    On one device: of several each would have to know the others' examples.
+
+    Args:
+      optimizer: what moves them.
+      params: before the step.
+      latent_axes: as `moved` takes them.
+      rows: examples of a step.
+    """
+    if not _in_blocks(optimizer, params, latent_axes):
+        return {}
+    latents = _sizes(params, latent_axes).pop()
+    if latents > factors.MOST or sharded.split(rows, latents).mapped:
+        return {}
+    named = [(name, params[name]) for name in latent_axes if name in params]
+    return {n: latents for n, leaf in named if leaf.ndim == 2 and 4 * leaf.size >= _FACTORED}
+
+
 def moved(
     optimizer: optax.GradientTransformation | Separable,
     grads: PyTree,
+    norm: jax.Array,
     opt_state: PyTree,
     params: PyTree,
     latent_axes: Mapping[str, int],
@@ -51,21 +81,21 @@ def moved(
 
     Args:
       optimizer: what moves them; in blocks only if it is `Separable` and there is a large matrix.
-      grads: of the loss.
+      grads: of the loss, as `written`.
+      norm: of all of them.
       opt_state: before the step.
       params: before the step.
       latent_axes: the axis of each parameter that counts latents; empty: all at once, as it must be
         where devices have parts of them.
     """
-    sizes = _sizes(params, latent_axes)
-    if not isinstance(optimizer, Separable) or len(sizes) != 1 or not _large(params):
+    if not _in_blocks(optimizer, params, latent_axes):
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state
-    latents = sizes.pop()
+    latents = _sizes(params, latent_axes).pop()
     width = _width(latents, latents * _BLOCK // _bytes(params))
     cut = functools.partial(_cut, latent_axes, latents, (params, opt_state))
     put = functools.partial(_put, latent_axes, latents)
-    factor = _factor(optimizer.clip_norm, norm(grads, latent_axes))
+    factor = _factor(optimizer.clip_norm, norm)
     rows = _rows(grads, latent_axes)
 
     def new(old: PyTree, first: Any, width: int) -> PyTree:
@@ -106,11 +136,19 @@ def clip(most: float) -> optax.GradientTransformation:
 
 def written(grads: PyTree, latent_axes: Mapping[str, int]) -> PyTree:
     """Returns gradients as `norm` and `moved` read them fastest: by rows, unless in blocks."""
+    grads = jax.tree.map(
+        lambda leaf: factors.sort(leaf) if _is_sum(leaf) else leaf, grads, is_leaf=_is_sum
+    )
+    if any(map(_is_sorted, jax.tree.leaves(grads, is_leaf=_is_sorted))):
+        return grads
     return grads if not latent_axes or _large(grads) else _by_rows(grads)
 
 
 def norm(grads: PyTree, latent_axes: Mapping[str, int]) -> jax.Array:
     """Returns the norm of a whole gradient, `[]`, summed in float32."""
+    leaves = jax.tree.leaves(grads, is_leaf=_is_sorted)
+    if any(map(_is_sorted, leaves)):
+        return jnp.sqrt(sum(_square(leaf) for leaf in leaves))
     grads = _rows(grads, latent_axes) if _large(grads) else grads
     return optax.tree.norm(jax.tree.map(rounding.widened, grads))
 
@@ -121,11 +159,13 @@ def _rows(grads: PyTree, axes: Mapping[str, int], back: bool = False) -> PyTree:
     As sparse codes give them: turned round as a whole there would be two of each.
     """
 
-    def of(path: tuple, leaf: jax.Array) -> jax.Array:
+    def of(path: tuple, leaf: Any) -> Any:
         axis = axes.get(_name(path), 0)
+        if _is_sorted(leaf):
+            return leaf
         return jnp.moveaxis(leaf, 0, axis) if back else jnp.moveaxis(leaf, axis, 0)
 
-    return jax.tree_util.tree_map_with_path(of, grads)
+    return jax.tree_util.tree_map_with_path(of, grads, is_leaf=_is_sorted)
 
 
 def _by_rows(grads: PyTree) -> PyTree:
@@ -153,11 +193,13 @@ def _cut(
     So each block is given that as it was before the step, and each makes the same of it.
     """
 
-    def of(path: tuple, leaf: jax.Array, other: jax.Array) -> jax.Array:
+    def of(path: tuple, leaf: Any, other: Any) -> jax.Array:
+        if isinstance(leaf, factors.Sorted):
+            return factors.rows(leaf, first, width)
         axis = _axis(axes, latents, path, leaf)
         return other if axis is None else lax.dynamic_slice_in_dim(leaf, first, width, axis)
 
-    return jax.tree_util.tree_map_with_path(of, tree, others)
+    return jax.tree_util.tree_map_with_path(of, tree, others, is_leaf=_is_sorted)
 
 
 def _put(axes: Mapping[str, int], latents: int, tree: PyTree, part: PyTree, first: Any) -> PyTree:
@@ -181,11 +223,39 @@ def _name(path: tuple) -> str:
     return next((key for key in keys if isinstance(key, str)), "")
 
 
+def _in_blocks(
+    optimizer: optax.GradientTransformation | Separable,
+    params: PyTree,
+    latent_axes: Mapping[str, int],
+) -> TypeGuard[Separable]:
+    """Returns whether latents are moved block by block."""
+    return (
+        isinstance(optimizer, Separable)
+        and len(_sizes(params, latent_axes)) == 1
+        and _large(params)
+    )
+
+
 def _sizes(params: PyTree, axes: Mapping[str, int]) -> set[int]:
     """Returns how many latents there are in each parameter that counts them."""
     leaves = jax.tree_util.tree_flatten_with_path(params)[0]
     named = [(axes.get(_name(path)), leaf) for path, leaf in leaves]
     return {leaf.shape[axis] for axis, leaf in named if axis is not None}
+
+
+def _is_sum(leaf: Any) -> bool:
+    return isinstance(leaf, factors.Sum)
+
+
+def _is_sorted(leaf: Any) -> bool:
+    return isinstance(leaf, factors.Sorted)
+
+
+def _square(leaf: Any) -> jax.Array:
+    """Returns the sum of the squares of a gradient, in whichever form, `[]`."""
+    if not _is_sorted(leaf):
+        return (rounding.widened(leaf) ** 2).sum()
+    return factors.square(leaf, _width(leaf.count, _BLOCK // (4 * leaf.uses[0].x.shape[1])))
 
 
 def _large(params: PyTree) -> bool:

@@ -7,7 +7,7 @@ which is given the variance of the whole batch. What else is chosen or divided b
 What a model carries on moves once a step, to the mean of where the parts would move it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any
 
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sae_jax import types
-from sae_jax.ops import sparse
+from sae_jax.ops import factors, sparse
 
 PyTree = Any
 Loss = Callable[..., tuple[jax.Array, tuple[types.Output, PyTree, dict[str, jax.Array]]]]
@@ -49,6 +49,7 @@ def gradient(
     batch: types.Batch,
     context: types.Context,
     parts: int = 1,
+    factored: Mapping[str, int] | None = None,
 ) -> tuple[PyTree, PyTree, Found]:
     """Returns the gradient of a batch's loss, the stats after it, and what was found.
 
@@ -59,9 +60,29 @@ def gradient(
       batch: in the model's scale; its size is a multiple of `parts`.
       context: each part has a key of its own.
       parts: in how many passes.
+      factored: how many latents matrices have whose gradient is to be a `factors.Sum`; where
+        something besides sparse products reads them it is an array all the same.
     """
+    given = (params, stats, batch, context, parts)
+    if factored:
+        try:
+            return _gradient(factors.value_and_grad(loss, factored), factored, *given)
+        except factors.OtherReaderError:
+            pass
+    return _gradient(jax.value_and_grad(loss, has_aux=True), {}, *given)
+
+
+def _gradient(
+    graded: Callable[..., Any],
+    factored: Mapping[str, int],
+    params: PyTree,
+    stats: PyTree,
+    batch: types.Batch,
+    context: types.Context,
+    parts: int,
+) -> tuple[PyTree, PyTree, Found]:
     if parts == 1:
-        return _whole(loss, params, stats, batch, context)
+        return _whole(graded, params, stats, batch, context)
     rows = types.mask(batch).sum()
     variance = types.variance(batch)
     cut = jax.tree.map(lambda array: _cut(array, parts), dataclasses.replace(batch, variance=None))
@@ -72,23 +93,28 @@ def gradient(
         share = types.mask(batch).sum() / rows
         own = dataclasses.replace(context, key=key)
         batch = dataclasses.replace(batch, variance=variance)
-        grads, after, found = _whole(loss, params, stats, batch, own)
+        grads, after, found = _whole(graded, params, stats, batch, own)
         moves = jax.tree.map(jnp.subtract, after, stats)  # What stays as it is stays so exactly.
+        sums = {name: grads.pop(name).scaled(share) for name in factored}
         total = jax.tree.map(lambda total, part: total + share * part, carry, (grads, moves))
-        return total, (share, found)
+        return total, (share, found, sums)
 
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), (params, stats))
-    (grads, moves), (shares, found) = jax.lax.scan(add, zeros, (cut, keys))
-    grads = jax.tree.map(lambda grad, param: grad.astype(param.dtype), grads, params)
+    summed = {name: param for name, param in params.items() if name not in factored}
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), (summed, stats))
+    (grads, moves), (shares, found, sums) = jax.lax.scan(add, zeros, (cut, keys))
+    grads = jax.tree.map(lambda grad, param: grad.astype(param.dtype), grads, summed)
+    grads |= {name: each.joined() for name, each in sums.items()}
     return grads, jax.tree.map(jnp.add, stats, moves), _joined(shares, found)
 
 
 def _whole(
-    loss: Loss, params: PyTree, stats: PyTree, batch: types.Batch, context: types.Context
+    graded: Callable[..., Any],
+    params: PyTree,
+    stats: PyTree,
+    batch: types.Batch,
+    context: types.Context,
 ) -> tuple[PyTree, PyTree, Found]:
-    (value, (output, stats, terms)), grads = jax.value_and_grad(loss, has_aux=True)(
-        params, stats, batch, context
-    )
+    (value, (output, stats, terms)), grads = graded(params, stats, batch, context)
     mask = types.mask(batch)
     found = Found(
         loss=value,

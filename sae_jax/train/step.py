@@ -130,19 +130,21 @@ def make(method: Method) -> Callable[[State, types.Batch], tuple[State, Metrics]
         )
         batch = method.corruption(_noise_keys(context.key, batch.size), batch)
         scaled, _ = to_model_scale(method, state.normaliser, batch)
-        loss = functools.partial(_loss, method)
+        loss, axes = functools.partial(_loss, method), method.latent_axes
+        factored = blocks.factored(method.optimizer, state.params, axes, batch.size)
         grads, stats, found = parts.gradient(
-            loss, state.params, state.stats, scaled, context, method.parts
+            loss, state.params, state.stats, scaled, context, method.parts, factored
         )
-        grads = blocks.written(grads, method.latent_axes)
+        grads = blocks.written(grads, axes)
+        norm = blocks.norm(grads, axes)
         params, opt_state = blocks.moved(
-            method.optimizer, grads, state.opt_state, state.params, method.latent_axes
+            method.optimizer, grads, norm, state.opt_state, state.params, axes
         )
         seen = types.mask(batch).sum().astype(jnp.int32)
         idle = jnp.where(found.active > 0, 0, jnp.minimum(state.idle + seen, method.dead_after))
         metrics = {"loss": found.loss}
         metrics |= {f"loss/{name}": term for name, term in found.terms.items()}
-        metrics |= _health(scaled, found, context, blocks.norm(grads, method.latent_axes))
+        metrics |= _health(scaled, found, context, norm)
         metrics["learning_rate"] = schedule.value(method.learning_rate, state.step)
         if method.remedy is not None:
             params, opt_state, idle = method.remedy(

@@ -7,7 +7,7 @@ import pytest
 from sae_jax import types
 from sae_jax.activations import batch_topk, identity, jumprelu, relu, sigmoid, topk
 from sae_jax.losses import reconstruction, sparsity
-from sae_jax.models import base, sae
+from sae_jax.models import base, layers, sae
 from sae_jax.ops import geometry, sparse
 
 D_IN, D_SAE, L1 = 3, 6, 0.3
@@ -224,6 +224,17 @@ def test_directions_are_random():
     # Between random directions in R^8: mean 0, standard deviation 1 / sqrt(8).
     assert abs(cosines.mean()) < 0.1
     assert 0.3 < cosines.std() < 0.4
+
+
+@pytest.mark.parametrize("width", [4, 5, 50])
+def test_a_large_matrix_starts_in_other_directions_drawn_some_after_the_other(width, monkeypatch):
+    draw = layers.directions(2.0)
+    monkeypatch.setattr(layers, "_LARGE", 0)
+    monkeypatch.setattr(layers, "_DRAWN", 4 * 8 * width)
+    rows = np.asarray(draw(jax.random.key(0), (23, 8)))
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 2.0, rtol=1e-6)
+    cosines = rows @ rows.T / 4
+    assert np.abs(cosines - np.eye(23)).max() < 0.999, "each is drawn for itself"
 
 
 def test_uniform_starts_within_its_bound_and_the_encoder_apart():

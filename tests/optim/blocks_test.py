@@ -23,7 +23,9 @@ def _moved(optimizer, axes, steps=3):
     params = _tree(0)
     opt_state = optimizer.init(params)
     for seed in range(1, 1 + steps):
-        params, opt_state = blocks.moved(optimizer, _tree(seed), opt_state, params, axes)
+        grads = _tree(seed)
+        norm = blocks.norm(grads, axes)
+        params, opt_state = blocks.moved(optimizer, grads, norm, opt_state, params, axes)
     return params, opt_state
 
 
@@ -68,7 +70,7 @@ def test_no_whole_matrix_is_written_down_in_between(kind, monkeypatch):
     def step(params, state, grads):
         # As sparse codes make it: a row for each latent.
         grads = {**grads, "w_enc": grads["w_enc"].T}
-        return blocks.moved(optimizer, grads, state, params, AXES)
+        return blocks.moved(optimizer, grads, blocks.norm(grads, AXES), state, params, AXES)
 
     grads = {**params, "w_enc": params["w_dec"]}
     compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, state, grads).compile()

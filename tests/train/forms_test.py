@@ -11,8 +11,8 @@ from sae_jax import types
 from sae_jax.activations import abs_topk, batch_topk, jumprelu, relu, topk
 from sae_jax.losses import dead, jumps, reconstruction, sparsity
 from sae_jax.models import sae
-from sae_jax.ops import few, normalise
-from sae_jax.optim import constraints, optimizers
+from sae_jax.ops import factors, few, normalise
+from sae_jax.optim import blocks as optim_blocks, constraints, optimizers
 from sae_jax.train import step
 
 ROWS, D_IN, D_SAE, K, STEPS = 32, 16, 256, 4, 40
@@ -21,7 +21,7 @@ ROWS, D_IN, D_SAE, K, STEPS = 32, 16, 256, 4, 40
 AUXK = {"auxk": step.Term(functools.partial(dead.auxk, k=8), 1 / 32)}
 
 
-def _curve(activation, optimizer=optimizers.adam, knobs=None, terms=AUXK, **fields):
+def _curve(activation, optimizer=optimizers.adam, knobs=None, terms=AUXK, parts=1, **fields):
     """Loss and share of dead latents at each step, on sums of few of 64 directions."""
     constraint = constraints.unit_norm()
     method = step.Method(
@@ -34,6 +34,7 @@ def _curve(activation, optimizer=optimizers.adam, knobs=None, terms=AUXK, **fiel
         learning_rate=0.01,
         normaliser=normalise.Unchanged(),
         dead_after=3 * ROWS,
+        parts=parts,
         latent_axes=sae.LATENT_AXES,
         stored=(knobs or {}).get("parameters", "float32"),
     )
@@ -82,6 +83,25 @@ def _reference(name):
 def test_the_curve_is_that_of_the_dense_form_to_rounding(name, form, fields):
     (loss, dead), (wanted, wanted_dead) = _curve(form, **fields), _reference(name)
     np.testing.assert_allclose(loss, wanted, rtol=1e-3)
+    np.testing.assert_array_equal(dead, wanted_dead)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("rescale", [False, True])
+def test_the_curve_is_the_same_without_gradients_of_the_size_of_matrices(
+    rescale, parts, monkeypatch
+):
+    form = topk.Activation(k=K, form="sparse")
+    wanted, wanted_dead = _curve(form, blocks=4, rescale=rescale, parts=parts)
+    assert wanted_dead[-1] > 0, "AuxK had nothing to do"
+    monkeypatch.setattr(optim_blocks, "_LARGE", 0)
+    monkeypatch.setattr(optim_blocks, "_BLOCK", 40 * D_IN * 4)
+    monkeypatch.setattr(optim_blocks, "_FACTORED", 0)
+    sorted_ones, sort = [], factors.sort
+    monkeypatch.setattr(factors, "sort", lambda grad: sorted_ones.append(grad) or sort(grad))
+    loss, dead = _curve(form, blocks=4, rescale=rescale, parts=parts)
+    assert [len(grad.uses) for grad in sorted_ones] == [2, 2], "codes and AuxK, of both matrices"
+    np.testing.assert_allclose(loss, wanted, rtol=1e-4)
     np.testing.assert_array_equal(dead, wanted_dead)
 
 
