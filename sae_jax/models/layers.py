@@ -71,8 +71,8 @@ def encode(
         pre = types.Pre(everything, x, centre, w_enc, b_enc, few=found)
         return _activated(activation, pre, context, norms)
     kept: Any = activation
-    pre, seen = types.Pre(None, x, centre, w_enc, b_enc, count, compute), blocked.scaled_by(norms)
-    values, indices, pre = blocked.top_k(pre, k, lambda *block: kept.score(seen(*block)))
+    pre = types.Pre(None, x, centre, w_enc, b_enc, count, compute)
+    values, indices, pre = blocked.top_k(pre, k, blocked.scaled_by(norms, kept.score))
     return types.Codes(kept.value(values, context), indices, d_sae), pre
 
 

@@ -12,6 +12,7 @@ Latents that are split over devices would be brought together block by block: se
 """
 
 from collections.abc import Callable
+import dataclasses
 import functools
 from typing import Any
 
@@ -26,10 +27,30 @@ from sae_jax.ops import factors, linear, sparse, topk
 _LARGE = 2**30  # Bytes of pre-activations from which on they are not all made at once.
 _BLOCK = 2**27  # Bytes of them in a block: products of this size use a device fully.
 
-# What is compared: `(pre-activations [batch, some], which latents they are [some])` to numbers.
-Score = Callable[[Array, Array], Array]
 # Of each example what was compared, the pre-activation, and which latent it is; `[batch, k]` each.
 Best = tuple[Array, Array, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """What is compared of pre-activations: `of(a_i by_i)`. No gradient passes.
+
+    Attributes:
+      of: of a number alone.
+      by: `[d_sae]`; None for ones.
+      among: bool `[d_sae]`, latents that may be chosen; None for all.
+    """
+
+    of: Callable[[Array], Array] = lambda x: x
+    by: Any = None
+    among: Any = None
+
+    def __call__(self, found: Array, latents: Array) -> Array:
+        """Returns what is compared; `found` are pre-activations, `latents` which latents'."""
+        compared = self.of(found if self.by is None else found * self.by[latents])
+        if self.among is None:
+            return compared
+        return jnp.where(self.among[latents], compared, -jnp.inf)
 
 
 def count(batch: int, d_sae: int, itemsize: int = 4) -> int:
@@ -45,14 +66,14 @@ def count(batch: int, d_sae: int, itemsize: int = 4) -> int:
 
 
 def top_k(
-    pre: types.Pre, k: int, score: Score = lambda found, latents: found
+    pre: types.Pre, k: int, score: Score | None = None
 ) -> tuple[Float[Array, "batch k"], Int[Array, "batch k"], types.Pre]:
     """Returns the k pre-activations of each example whose scores are the largest, falling.
 
     Args:
       pre: without its dense form; blocks are widened to k latents where they would be narrower.
       k: how many, at most d_sae.
-      score: what is compared; no gradient passes.
+      score: what is compared; None for pre-activations themselves.
 
     Returns:
       The pre-activations, with the gradient of the encoder's formula, which latents they are, and
@@ -62,6 +83,7 @@ def top_k(
     x, centre, w_enc, b_enc = lax.stop_gradient(parts)
     centred, d_sae = x - centre[None], w_enc.shape[1]
     width = min(max(-(-d_sae // pre.blocks), k), d_sae)
+    best_of = functools.partial(_best_of, k, score or Score(), pre.compute)
 
     def of_block(number: Array | int) -> Best:
         begin = number * width
@@ -69,9 +91,7 @@ def top_k(
         latents = first + jnp.arange(width, dtype=jnp.int32)
         weights = lax.dynamic_slice_in_dim(w_enc, first, width, axis=1)
         biases = lax.dynamic_slice_in_dim(b_enc, first, width)
-        found = linear.product(centred, weights, pre.compute) + biases[None]
-        compared = jnp.where((latents >= begin)[None], score(found, latents), -jnp.inf)
-        return _largest(compared, found, jnp.broadcast_to(latents[None], found.shape), k)
+        return best_of(centred, weights, biases, latents, latents >= begin)
 
     def merge(best: Best, number: Array) -> tuple[Best, None]:
         pairs = zip(best, of_block(number), strict=True)
@@ -83,6 +103,71 @@ def top_k(
     best = lax.scan(merge, of_block(0), jnp.arange(1, blocks, dtype=jnp.int32))[0]
     values, pre = sparse.pass_on(pre, best[1], best[2])
     return values, best[2], pre
+
+
+def _best_of(
+    k: int,
+    score: Score,
+    compute: linear.Compute,
+    centred: Array,
+    weights: Array,
+    biases: Array,
+    latents: Array,
+    new: Array,
+) -> Best:
+    """Returns the best of a block of latents, of which some may be known already.
+
+    Args:
+      k: how many of each example.
+      score: what is compared.
+      compute: the type of operands.
+      centred: `[batch, d_in]`.
+      weights: `[d_in, width]`.
+      biases: `[width]`.
+      latents: int32 `[width]`, which they are.
+      new: bool `[width]`, those that may be chosen.
+    """
+    given = (centred, weights, biases, latents, new)
+    forms = dict(default=functools.partial(_best_of_products, k, score, compute))
+    group = topk.group_of(weights.shape[1], k)
+    kernels = sparse.kernels_for(weights.shape[0])
+    if group and kernels is not None and kernels.fits(*centred.shape, weights.shape[1], group):
+        forms["cuda"] = functools.partial(_best_of_groups, k, score, compute, group)
+    return lax.platform_dependent(*given, **forms)
+
+
+def _best_of_products(
+    k: int, score: Score, compute: linear.Compute, centred: Array, weights: Array, *rest: Array
+) -> Best:
+    biases, latents, new = rest
+    found = linear.product(centred, weights, compute) + biases[None]
+    compared = jnp.where(new[None], score(found, latents[None]), -jnp.inf)
+    return _largest(compared, found, jnp.broadcast_to(latents[None], found.shape), k)
+
+
+def _best_of_groups(
+    k: int,
+    score: Score,
+    compute: linear.Compute,
+    group: int,
+    centred: Array,
+    weights: Array,
+    *rest: Array,
+    interpret: bool = False,
+) -> Best:
+    """Returns the same by a kernel that finds the largest of each group on its way."""
+    from sae_jax.ops import kernels
+
+    biases, latents, new = rest
+    by = jnp.ones(len(latents)) if score.by is None else score.by[latents]
+    may = new if score.among is None else new & score.among[latents]
+    plus = jnp.where(may, 0.0, -jnp.inf)
+    operands = (centred.astype(compute), weights.astype(compute), biases)
+    found, largest = kernels.encode(*operands, by, plus, score.of, group, interpret)
+    places = topk.in_groups(largest, k, group)
+    near = jnp.take_along_axis(found, places, axis=1)
+    compared = score.of(near * by[places]) + plus[places]
+    return _largest(compared, near, latents[places], k)
 
 
 def _largest(compared: Array, values: Array, latents: Array, k: int) -> Best:
@@ -126,14 +211,10 @@ def decoded_where(
         return forward(needed, among, sinks, *weights)[0]
 
     def forward(needed: Array, among: Array, sinks: Any, *weights: Array) -> tuple[Array, tuple]:
-        def score_among(found: Array, latents: Array) -> Array:
-            return jnp.where(among[latents][None], score(found, latents), -jnp.inf)
-
         def chosen() -> tuple[Array, Array, Array]:
             x, centre, w_enc, b_enc, _ = weights
-            values, indices, _ = top_k(
-                types.Pre(None, x, centre, w_enc, b_enc, pre.blocks, pre.compute), k, score_among
-            )
+            given = types.Pre(None, x, centre, w_enc, b_enc, pre.blocks, pre.compute)
+            values, indices, _ = top_k(given, k, dataclasses.replace(score, among=among))
             return decoded(values, indices, among, weights, sinks), values, indices
 
         shapes = jax.eval_shape(chosen)
@@ -195,10 +276,9 @@ def is_blocked(pre: Array | types.Pre) -> bool:
     return isinstance(pre, types.Pre) and pre.dense is None
 
 
-def scaled_by(numbers: Float[Array, " d_sae"] | None) -> Score:
-    """Returns the score that multiplies by a number of each latent; without them, nothing."""
-    if numbers is None:
-        return lambda found, latents: found
-    # Here, not in what is returned: the rule of a gradient may read it, but no tracer of one.
-    fixed = lax.stop_gradient(numbers)
-    return lambda found, latents: found * fixed[latents][None]
+def scaled_by(
+    numbers: Float[Array, " d_sae"] | None, of: Callable[[Array], Array] = lambda x: x
+) -> Score:
+    """Returns the score `of(a_i numbers_i)`; without numbers, `of(a_i)`."""
+    # Here, not where it is used: the rule of a gradient may read it, but no tracer of one.
+    return Score(of, None if numbers is None else lax.stop_gradient(numbers))

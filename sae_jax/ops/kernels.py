@@ -1,5 +1,7 @@
 """Sparse codes on NVIDIA GPUs, where XLA walks k times over a batch: one pass of a kernel each.
 
+  encode    x w + b, and the largest of each group of neighbours, found before it is written: a
+            top-k begins with them and reads only the groups that they choose
   decode    sum_j values[b, j] rows[indices[b, j]]: a row of the batch stays in registers
   products  g[b] . rows[indices[b, j]]
   scatter   start, plus values[b, j] x[b] in row indices[b, j]: entries are sorted by latent, and
@@ -10,6 +12,8 @@ They are written in Pallas for Triton (newer versions of jax warn that they will
 GPUs where `$SAE_JAX_KERNELS` is "pallas".
 """
 
+from collections.abc import Callable
+
 import jax
 from jax import lax
 from jax.experimental import pallas as pl
@@ -18,11 +22,74 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 _LEAST, _MOST = 64, 512  # Columns that one program of a kernel holds, a power of two.
+_ROWS, _COLUMNS, _INNER = 64, 128, 32  # Of a product that one program holds, and of what it adds.
 
 
 def fit(columns: int) -> bool:
     """Returns whether matrices of so many columns can be cut into blocks that are worth it."""
     return _block(columns) >= _LEAST
+
+
+def fits(rows: int, inner: int, columns: int, group: int) -> bool:
+    """Returns whether `encode` can cut a product of these sizes, and groups of this one."""
+    sizes = ((rows, _ROWS), (inner, _INNER), (columns, _COLUMNS), (_COLUMNS, group))
+    return not any(size % part for size, part in sizes)
+
+
+def encode(
+    x: Float[Array, "rows inner"],
+    w: Float[Array, "inner columns"],
+    b: Float[Array, " columns"],
+    by: Float[Array, " columns"],
+    plus: Float[Array, " columns"],
+    of: Callable[[Array], Array],
+    group: int,
+    interpret: bool = False,
+) -> tuple[Float[Array, "rows columns"], Float[Array, "rows groups"]]:
+    """Returns `pre = x w + b` and the largest `of(pre by) + plus` of each group, float32.
+
+    Args:
+      x: in float32 or bfloat16; sums are float32.
+      w: of the same type.
+      b: float32.
+      by: what columns are multiplied by before they are compared.
+      plus: what is added to what is compared, 0 or minus infinity.
+      of: elementwise.
+      group: neighbours that make a group, a power of two.
+      interpret: for any device.
+    """
+    (rows, inner), columns = x.shape, w.shape[1]
+
+    def kernel(x, w, b, by, plus, out, largest):
+        def add(part: Array, total: Array) -> Array:
+            some = pl.ds(part * _INNER, _INNER)
+            return total + triton.dot(x[:, some], w[some, :], allow_tf32=False)
+
+        total = jnp.zeros((_ROWS, _COLUMNS), jnp.float32)
+        total = lax.fori_loop(0, inner // _INNER, add, total) + b[...][None]
+        out[...] = total
+        compared = of(total * by[...][None]) + plus[...][None]
+        largest[...] = compared.reshape(_ROWS, _COLUMNS // group, group).max(axis=2)
+
+    column = pl.BlockSpec((_COLUMNS,), lambda row, column: (column,))
+    return pl.pallas_call(
+        kernel,
+        (
+            jax.ShapeDtypeStruct((rows, columns), jnp.float32),
+            jax.ShapeDtypeStruct((rows, columns // group), jnp.float32),
+        ),
+        grid=(rows // _ROWS, columns // _COLUMNS),
+        in_specs=[
+            pl.BlockSpec((_ROWS, inner), lambda row, column: (row, 0)),
+            pl.BlockSpec((inner, _COLUMNS), lambda row, column: (0, column)),
+            *(column, column, column),
+        ],
+        out_specs=(
+            pl.BlockSpec((_ROWS, _COLUMNS), lambda row, column: (row, column)),
+            pl.BlockSpec((_ROWS, _COLUMNS // group), lambda row, column: (row, column)),
+        ),
+        **_how(interpret),
+    )(x, w, b, by, plus)
 
 
 def decode(

@@ -189,7 +189,7 @@ def decode_and_pass(
 
 def _decoded(values: Array, indices: Array, w_dec: Array) -> Array:
     """Returns what `decode` does, of the latents of one device."""
-    if kernels := _kernels(w_dec.shape[1]):
+    if kernels := kernels_for(w_dec.shape[1]):
         forms = dict(cuda=kernels.decode, default=_decoded_by_slot)
         return lax.platform_dependent(values, indices, w_dec, **forms)
     return _decoded_by_slot(values, indices, w_dec)
@@ -440,7 +440,7 @@ def _all_scattered(values: Array, indices: Array, x: Array, start: Array) -> Arr
 
 def products(g: Array, values: Array, indices: Array, rows: Array) -> Array:
     """Returns `g[b] . rows[indices[b, j]]`, `[batch, k]`, for the slots that are in use."""
-    if kernels := _kernels(rows.shape[1]):
+    if kernels := kernels_for(rows.shape[1]):
 
         def by_kernel(g: Array, values: Array, indices: Array, rows: Array) -> Array:
             used = jnp.arange(values.shape[1]) < _used(values.T)
@@ -469,12 +469,12 @@ def _used(values: Array) -> Array:
 def scatter(values: Array, indices: Array, x: Array, start: Array) -> Array:
     """Returns `start` `[count, d]` plus, in row i, `values[b, j] x[b]` where `indices` has i."""
     forms = dict(cpu=_scatter_by_latent, default=_scatter_by_slot)
-    if kernels := _kernels(start.shape[1]):
+    if kernels := kernels_for(start.shape[1]):
         forms["cuda"] = kernels.scatter
     return lax.platform_dependent(values, indices, x, start, **forms)
 
 
-def _kernels(columns: int) -> ModuleType | None:
+def kernels_for(columns: int) -> ModuleType | None:
     """Returns the kernels for GPUs, where they are asked for and matrices fit."""
     if os.environ.get("SAE_JAX_KERNELS") != "pallas":
         return None

@@ -24,7 +24,7 @@ def top_k(
       k: from 1 to the number of columns.
     """
     x = lax.stop_gradient(x)
-    group = _group(x.shape[1], k)
+    group = group_of(x.shape[1], k)
     if not group:
         return _plain(x, k)
     grouped = functools.partial(_grouped, k=k, group=group)
@@ -36,7 +36,7 @@ def _plain(x: Array, k: int) -> tuple[Array, Array]:
     return values, places
 
 
-def _group(columns: int, k: int) -> int:
+def group_of(columns: int, k: int) -> int:
     """Returns how many neighbours make a group, or 0 where one stage is the faster."""
     size = _LEAST_GROUP
     # The two searches are the shortest where they are as long as each other.
@@ -49,13 +49,31 @@ def _group(columns: int, k: int) -> int:
 
 def _grouped(x: Array, k: int, group: int) -> tuple[Array, Array]:
     groups = x.reshape(x.shape[0], -1, group)
-    chosen = lax.top_k(_largest(groups), k)[1]
-    # In the order of the row, so that of equals the first come first: a group that is not chosen
-    # comes after k that are, or each of those has a larger entry.
-    chosen = jnp.sort(chosen, axis=1)
+    chosen = _chosen(_largest(groups), k)
     near = jnp.take_along_axis(groups, chosen[:, :, None], axis=1).reshape(x.shape[0], -1)
     values, places = lax.top_k(near, k)
     return values, jnp.take_along_axis(chosen, places // group, axis=1) * group + places % group
+
+
+def in_groups(largest: Float[Array, "rows groups"], k: int, group: int) -> Int[Array, "rows near"]:
+    """Returns k `group` places of each row, rising, among which its k largest entries are.
+
+    Args:
+      largest: entry of each group of `group` neighbours.
+      k: how many entries are looked for.
+      group: as `group_of` has it.
+    """
+    within = jnp.arange(group, dtype=jnp.int32)
+    return (_chosen(largest, k)[:, :, None] * group + within[None, None]).reshape(len(largest), -1)
+
+
+def _chosen(largest: Array, k: int) -> Array:
+    """Returns the k groups of the largest entries.
+
+    In the order of the row, so that of equals the first come first: a group that is not chosen
+    comes after k that are, or each of those has a larger entry.
+    """
+    return jnp.sort(lax.top_k(largest, k)[1], axis=1)
 
 
 def _largest(groups: Array) -> Array:

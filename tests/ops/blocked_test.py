@@ -38,7 +38,7 @@ def test_the_same_are_chosen_and_of_equals_the_first(blocks, k, of):
     assert all(len(np.unique(of(row))) < D_SAE for row in dense)  # There are equals.
     indices = jax.lax.top_k(of(dense), k)[1]
     values, found, _ = jax.jit(blocked.top_k, static_argnums=(1, 2))(
-        types.Pre(None, *parts, blocks), k, lambda found, latents: of(found)
+        types.Pre(None, *parts, blocks), k, blocked.Score(of)
     )
     np.testing.assert_array_equal(found, indices)
     np.testing.assert_array_equal(values, np.take_along_axis(dense, np.asarray(indices), axis=1))
@@ -65,10 +65,7 @@ def test_the_gradient_is_that_of_all_at_once(wanted):
 
 def test_where_fewer_than_k_count_the_rest_are_the_first_of_the_others():
     parts, alive = _parts(whole_numbers=True), jnp.arange(D_SAE) % 7 == 3
-
-    def score(found, latents):
-        return jnp.where(alive[latents][None], found, -jnp.inf)
-
+    score = blocked.Score(among=alive)
     _, found, _ = blocked.top_k(types.Pre(None, *parts, 4), 6, score)
     expected = jax.lax.top_k(jnp.where(alive[None], linear.encode(*parts), -jnp.inf), 6)[1]
     np.testing.assert_array_equal(found, expected)
@@ -179,3 +176,27 @@ def test_what_compares_all_latents_is_refused(activation):
 def test_blocks_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="blocks=-1: it must be 1 or more"):
         _model(-1)
+
+
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "score",
+    [
+        blocked.Score(),
+        blocked.Score(jnp.abs, by=jnp.arange(512) % 5 + 1.0),
+        blocked.Score(among=jnp.arange(512) % 9 == 2),
+    ],
+    ids=["topk", "abs_topk, rescaled", "of some"],
+)
+def test_a_kernel_that_looks_for_the_largest_of_groups_finds_the_same(score, compute):
+    rng = np.random.default_rng(0)
+    # Whole numbers, whose products are exact in any order, and of which many are equal.
+    centred, weights, biases = (
+        jnp.asarray(rng.integers(-2, 3, shape), jnp.float32) for shape in ((64, 32), (32, 256), 256)
+    )
+    latents = jnp.arange(200, 456, dtype=jnp.int32)
+    given = (centred, weights, biases, latents, latents >= 203)
+    expected = blocked._best_of_products(7, score, compute, *given)
+    found = blocked._best_of_groups(7, score, compute, 8, *given, interpret=True)
+    for mine, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(mine, wanted)

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sae_jax.ops import kernels, sparse
+from sae_jax import types
+from sae_jax.ops import blocked, kernels, sparse
 
 BATCH, K, LATENTS, D = 24, 5, 40, 192  # Three blocks of 64 columns.
 RNG = np.random.default_rng(0)
@@ -54,6 +55,22 @@ def test_a_gpu_takes_them_where_it_is_told_to(monkeypatch, chosen, calls):
     monkeypatch.setenv("SAE_JAX_KERNELS", chosen)
     gradient = jax.grad(lambda *given: _step(*given), (0, 1))  # Traced anew, not from a cache.
     assert _on_gpus(gradient, _array(LATENTS, D), VALUES) == calls
+
+
+def _encode(x, w_enc):
+    pre = types.Pre(None, x, jnp.zeros(D), w_enc, jnp.zeros(w_enc.shape[1]), blocks=2)
+    return blocked.top_k(pre, K)[0].sum()
+
+
+@pytest.mark.skipif(jax.__version_info__ >= (0, 11), reason="lowers for GPUs only where one is")
+@pytest.mark.parametrize(
+    ("chosen", "rows", "columns", "calls"),
+    [("pallas", 64, 512, 2), ("pallas", 60, 512, 0), ("pallas", 64, 500, 0), ("", 64, 512, 0)],
+)
+def test_a_gpu_encodes_by_them_where_sizes_fit(monkeypatch, chosen, rows, columns, calls):
+    monkeypatch.setenv("SAE_JAX_KERNELS", chosen)
+    encode = lambda *given: _encode(*given)  # noqa: E731  Traced anew.
+    assert _on_gpus(encode, _array(rows, D), _array(D, columns)) == calls
 
 
 def test_matrices_of_odd_widths_are_left_to_xla(monkeypatch):
