@@ -62,7 +62,7 @@ def task_of(values: Group, load: Callable[[Group], Any], grid: Mesh | None = Non
     whole = grid.shape["dictionary"] == 1  # Of the latents, no device has a part only.
     plan = _call("config", loop.Plan, {name: values[name] for name in _fields(loop.Plan)})
     return loop.Task(
-        method=_method(values, model, spec.grid, latent_axes if whole else {}),
+        method=_method(values, model, spec.grid, latent_axes if whole else {}, grid),
         data=train_data,
         evaluations={
             name: _evaluation(f"evals.{name}", group, values["data"], load)
@@ -254,7 +254,11 @@ def _check_terms(terms: Group, model: Any) -> None:
 
 
 def _method(
-    values: Group, model: Any, grid: tuple[int, ...] | None, latent_axes: Mapping[str, int]
+    values: Group,
+    model: Any,
+    grid: tuple[int, ...] | None,
+    latent_axes: Mapping[str, int],
+    devices: Mesh,
 ) -> step.Method:
     num_steps = values["num_steps"]
     name, kwargs = _split_name("optim", values["optim"])
@@ -285,6 +289,7 @@ def _method(
         remedy=_remedy(values["remedy"], values["optim"]),
         parts=values["parts"],
         latent_axes=latent_axes,
+        factored=devices.size == 1 and devices.devices.flat[0].platform == "cpu",
         stored={"parameters": "float32", **kwargs}["parameters"],  # As adam's own default.
     )
 

@@ -19,7 +19,7 @@ from jax.experimental import layout
 import jax.numpy as jnp
 import optax
 
-from sae_jax.ops import factors, rounding, sharded
+from sae_jax.ops import factors, rounding
 
 PyTree = Any
 
@@ -48,22 +48,18 @@ def factored(
     optimizer: optax.GradientTransformation | Separable,
     params: PyTree,
     latent_axes: Mapping[str, int],
-    rows: int,
 ) -> dict[str, int]:
     """Returns of which matrices `moved` takes gradients as factors, and how many latents they have.
-
-    On one device: of several each would have to know the others' examples.
 
     Args:
       optimizer: what moves them.
       params: before the step.
       latent_axes: as `moved` takes them.
-      rows: examples of a step.
     """
     if not _in_blocks(optimizer, params, latent_axes):
         return {}
     latents = _sizes(params, latent_axes).pop()
-    if latents > factors.MOST or sharded.split(rows, latents).mapped:
+    if latents > factors.MOST:
         return {}
     named = [(name, params[name]) for name in latent_axes if name in params]
     return {n: latents for n, leaf in named if leaf.ndim == 2 and 4 * leaf.size >= _FACTORED}

@@ -74,6 +74,9 @@ class Method:
       parts: into how many a batch is cut, to need less memory.
       latent_axes: the axis of each parameter that counts latents, where large ones may be moved a
         block of latents at a time; empty: they are moved at once.
+      factored: whether gradients of the largest matrices are kept as factors: on one device, as of
+        several each would have to know the others' examples, and on CPUs, as elsewhere the loops
+        that add factors up would wait for the host.
       stored: the type of matrices of parameters while they are trained.
     """
 
@@ -88,6 +91,7 @@ class Method:
     remedy: remedies.Remedy | None = None
     parts: int = 1
     latent_axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    factored: bool = False
     stored: parameters.Kind = "float32"
 
 
@@ -131,7 +135,7 @@ def make(method: Method) -> Callable[[State, types.Batch], tuple[State, Metrics]
         batch = method.corruption(_noise_keys(context.key, batch.size), batch)
         scaled, _ = to_model_scale(method, state.normaliser, batch)
         loss, axes = functools.partial(_loss, method), method.latent_axes
-        factored = blocks.factored(method.optimizer, state.params, axes, batch.size)
+        factored = blocks.factored(method.optimizer, state.params, axes) if method.factored else {}
         grads, stats, found = parts.gradient(
             loss, state.params, state.stats, scaled, context, method.parts, factored
         )

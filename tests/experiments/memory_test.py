@@ -6,19 +6,21 @@ import pytest
 
 from configs import llm_topk, sparse_mnist
 from experiments import build
-from sae_jax import errors
+from sae_jax import errors, mesh
 from sae_jax.models import sae
+from sae_jax.ops import factors
 from sae_jax.train import checkpoint, feed, loop, memory, step
 
 
-def _task(**settings):
+def _task(devices=None, **settings):
     config = sparse_mnist.get_config("debug")
     with config.unlocked(), config.ignore_type():
         config.model.activation = dict(name="topk", k=4, relu=True, form="sparse")
         config.loss = dict(mse_sum=1.0)
         config.mesh = dict(data=-1, dictionary=1)
         config.update_from_flattened_dict(settings)
-    return build.task(config)
+    grid = None if devices is None else mesh.first(devices)
+    return build.task_of(build.plain(config), build.data, grid)
 
 
 def _stepped(task, count=2):
@@ -49,6 +51,28 @@ def test_latents_on_several_devices_are_encoded_at_once():
     assert not _task(**split).method.latent_axes
     with pytest.raises(errors.UserError, match="config.model.blocks=4: latents that are split"):
         _task(**split, **{"model.blocks": 4})
+
+
+@pytest.mark.parametrize(
+    ("devices", "settings", "factored"),
+    [
+        (1, {}, 2),
+        (1, {"model.d_sae": 1024}, 0),
+        (2, {}, 0),
+        (1, {"optim": dict(name="muon", learning_rate=1e-3)}, 0),
+        (1, {"model.tied": True}, 0),  # Its encoder is made of its decoder.
+    ],
+    ids=str,
+)
+def test_gradients_of_a_gigabyte_are_factors_where_they_can_be(
+    devices, settings, factored, monkeypatch
+):
+    found, sort = [], factors.sort
+    monkeypatch.setattr(factors, "sort", lambda grad: found.append(grad) or sort(grad))
+    task = _task(devices, **{"model.d_sae": 360_000, **settings})
+    batch = task.data.decode(task.data.rows(np.arange(task.plan.batch_size)))
+    jax.eval_shape(step.make(task.method), loop.template(task), batch)
+    assert len(found) == factored
 
 
 def test_adafactor_cannot_forget_single_latents():

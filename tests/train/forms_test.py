@@ -35,6 +35,7 @@ def _curve(activation, optimizer=optimizers.adam, knobs=None, terms=AUXK, parts=
         normaliser=normalise.Unchanged(),
         dead_after=3 * ROWS,
         parts=parts,
+        factored=True,  # Of large ones.
         latent_axes=sae.LATENT_AXES,
         stored=(knobs or {}).get("parameters", "float32"),
     )
