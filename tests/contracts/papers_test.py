@@ -2,11 +2,10 @@
 
 import math
 
-import jax
 import pytest
 
 from experiments import build
-from sae_jax.train import checkpoint, evaluate, loop, step, writer
+from sae_jax.train import checkpoint, evaluate, loop, writer
 from tests.contracts.configs_test import CONFIGS
 
 PAPERS = [name for name in CONFIGS if name.startswith("configs.papers.")]
@@ -32,11 +31,9 @@ def test_there_are_papers():
 
 
 @pytest.mark.parametrize("name", [name for name in PAPERS if name not in WHOLE])
-def test_a_paper_can_be_trained_and_measured(name):
+def test_a_paper_can_be_measured(name):
     task = _task(name)
     state = loop.template(task)
-    batch = task.evaluations["test"].first(task.plan.batch_size)
-    assert jax.eval_shape(step.make(task.method), state, batch)[0].step.shape == ()
     evaluator = evaluate.Evaluator(task.method, task.mesh)
     for evaluation in task.evaluations.values():
         assert evaluator.lowered(evaluation, state).out_info.keys() <= evaluation.metrics.keys()
