@@ -150,10 +150,13 @@ def test_a_row_does_not_depend_on_the_others_when_it_is_evaluated(variant, activ
     np.testing.assert_allclose(alone.codes, whole.codes[3:5], atol=1e-5)
 
 
+def _started(method):
+    return jax.jit(lambda x: step.init(method, 0, {}, x))(_x())
+
+
 @functools.lru_cache(maxsize=1)
 def _start(variant, activation):
-    method = _method(variant, activation)
-    return jax.jit(lambda x: step.init(method, 0, {}, x))(_x())
+    return _started(_method(variant, activation))
 
 
 def _run(method, state, grid, steps):
