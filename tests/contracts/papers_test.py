@@ -9,13 +9,13 @@ from sae_jax.train import checkpoint, evaluate, loop, writer
 from tests.contracts.configs_test import CONFIGS
 
 PAPERS = [name for name in CONFIGS if name.startswith("configs.papers.")]
-# For each data set, remedy and way to calibrate, one that takes it through a run. The others differ
-# from these in their model or terms, whose steps other contracts take.
+# For each kind of data, remedy and calibration, one that takes it through a run. The others differ
+# from these in their world, model or terms, which other tests draw, call and train.
 WHOLE = {
     f"configs.papers.{name}"
     for name in (
         *("crosscoder", "ksvd", "sharkey", "sparse_but_wrong", "superposition", "switch"),
-        *("synth_sae_bench", "towards_monosemanticity", "transcoder", "tree"),
+        *("towards_monosemanticity", "transcoder", "tree"),
     )
 }
 

@@ -20,10 +20,14 @@ def _tree(seed, d_in=D_IN, d_sae=D_SAE):
 
 
 def _moved(optimizer, axes, steps=3):
+    @jax.jit
+    def move(grads, opt_state, params):
+        return blocks.moved(optimizer, grads, opt_state, params, axes)
+
     params = _tree(0)
     opt_state = optimizer.init(params)
     for seed in range(1, 1 + steps):
-        params, opt_state = blocks.moved(optimizer, _tree(seed), opt_state, params, axes)
+        params, opt_state = move(_tree(seed), opt_state, params)
     return params, opt_state
 
 
