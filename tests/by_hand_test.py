@@ -109,7 +109,7 @@ class TestDeep:
             output = _forward(self.MODEL, params, self.X)
             return reconstruction.mse_sum(params, types.Batch(x=self.X), output, CONTEXT).mean()
 
-        value, gradients = jax.value_and_grad(loss)(self.PARAMS)
+        value, gradients = jax.jit(jax.value_and_grad(loss))(self.PARAMS)
         assert float(value) == pytest.approx(self.LOSS)
         jax.tree.map(close, gradients, jax.tree.map(_array, self.GRADIENTS, is_leaf=_is_list))
 
@@ -187,7 +187,7 @@ class TestSparse:
             l1 = sparsity.l1_decoder_norm(params, batch, output, CONTEXT)
             return (error + self.LAMBDA * l1).mean()
 
-        value, gradients = jax.value_and_grad(loss)(self.PARAMS)
+        value, gradients = jax.jit(jax.value_and_grad(loss))(self.PARAMS)
         assert float(value) == pytest.approx(self.LOSS)
         jax.tree.map(close, gradients, jax.tree.map(_array, self.GRADIENTS, is_leaf=_is_list))
 

@@ -7,6 +7,7 @@ read, for as long as the session lasts. Programs that tests start are compiled a
 
 import atexit
 from collections.abc import Callable
+import gc
 import os
 import shutil
 import tempfile
@@ -30,6 +31,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 os.environ["XLA_FLAGS"] = f"{FLAGS} {programs.QUICK}"
 jax.devices()  # XLA reads its flags now; programs that tests start get them as they were.
 os.environ["XLA_FLAGS"] = FLAGS
+
+
+def pytest_collection_finish() -> None:
+    """Looks for garbage seldom, and never in what was imported: jax's caches are large."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture

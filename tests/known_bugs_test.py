@@ -105,6 +105,10 @@ def _batch(x=X):
     return types.Batch(x=jnp.asarray(x, jnp.float32))
 
 
+def _start(method):
+    return jax.jit(lambda x: step.init(method, 0, {}, x))(_batch().x)
+
+
 def _float64(params):
     return jax.tree.map(lambda value: np.asarray(value, np.float64), dict(params))
 
@@ -143,7 +147,7 @@ def three_steps():
     held = constraints.unit_norm()
     optimizer = optimizers.sgd(lambda step: 0.1, average=0.5, constraint=held.link)
     method = _method(optimizer=optimizer, project=held.project)
-    states = [step.init(method, 0, {}, _batch().x)]
+    states = [_start(method)]
     by_hand = [_float64(states[0].params)]
     take = jax.jit(step.make(method))
     for _ in range(3):
@@ -192,7 +196,7 @@ def test_rows_have_norm_one_after_resampling_too():
         project=held.project,
         remedy=remedies.resample(every=2, until=2),
     )
-    start = step.init(method, 0, {}, _batch().x)
+    start = _start(method)
     silent = start.params["b_enc"].at[3:].set(-100.0)
     start = dataclasses.replace(
         start, params={**start.params, "b_enc": silent}, idle=start.idle.at[3:].set(20)
@@ -217,7 +221,7 @@ def test_auxk_is_of_what_the_whole_dictionary_leaves_over_in_the_whole_batch(dev
         "auxk": step.Term(functools.partial(dead.auxk, k=2), 1 / 32),
     }
     method = _method(topk.Activation(k=2, relu=True, form="dense"), terms=terms)
-    state = step.init(method, 0, {}, _batch().x)
+    state = _start(method)
     gone = np.asarray([1, 4, 5, 9])
     state = dataclasses.replace(state, idle=state.idle.at[gone].set(20))
     grid = _mesh(devices)
@@ -371,7 +375,7 @@ def test_schedules_count_optimiser_steps_and_not_parts_of_batches():
         learning_rate=rate,
         parts=4,
     )
-    state, take = step.init(method, 0, {}, _batch().x), jax.jit(step.make(method))
+    state, take = _start(method), jax.jit(step.make(method))
     for k, moved in [(8, 0.4), (7, 1.0), (6, 1.6), (5, 2.0)]:
         state, metrics = take(state, _batch())
         assert float(metrics["l0"]) == k
@@ -420,7 +424,7 @@ def test_folding_a_normaliser_changes_no_threshold_no_choice_and_no_state(activa
     made = kinds[activation].Activation(**({} if activation == "jumprelu" else {"k": 3}))
     method = _method(made, normaliser=kind)
     fitted = {name: jnp.asarray(value) for name, value in kind.fit(lambda: [x]).items()}
-    state = step.init(method, 0, fitted, jnp.asarray(x))
+    state = jax.jit(lambda fitted, x: step.init(method, 0, fitted, x))(fitted, jnp.asarray(x))
     params, stats = variables[activation]
     state = dataclasses.replace(
         state,
@@ -437,7 +441,8 @@ def test_folding_a_normaliser_changes_no_threshold_no_choice_and_no_state(activa
     else:
         codes = np.where(pre > (theta if activation == "jumprelu" else 0.4), pre, 0)
     assert 0.05 < (codes != 0).mean() < 0.6
-    expected = step.reconstruct(method, state, types.Batch(x=jnp.asarray(x)))
+    reconstruct = jax.jit(functools.partial(step.reconstruct, method))
+    expected = reconstruct(state, types.Batch(x=jnp.asarray(x)))
     np.testing.assert_allclose(codes, expected.codes, atol=2e-5)
     np.testing.assert_allclose(codes @ folded.w_dec + folded.b_dec, expected.x_hat, atol=2e-4)
 

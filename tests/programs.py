@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Flags with which XLA compiles fast rather than well.
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if jax.__version_info__ < (0, 11):  # Later ones end the process at a flag that they do not know.
-    QUICK += " --xla_cpu_use_fusion_emitters=false"
+    QUICK += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 # What programs import, less the programs: each defines its flags anew.
 _PACKAGES = (
     *("configs.base", "experiments.build", "experiments.figures", "experiments.report"),

@@ -87,7 +87,7 @@ def _step(form, x, rescale):
         output, changed = base.forward(model, params, stats, x, context)
         return ((output.x_hat - x) ** 2).sum(), (output, changed)
 
-    grads, (output, changed) = jax.grad(loss, has_aux=True)(params)
+    grads, (output, changed) = jax.jit(jax.grad(loss, has_aux=True))(params)
     return output, changed, grads
 
 

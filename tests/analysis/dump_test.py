@@ -104,7 +104,8 @@ def spliced(model, tmp_path_factory):
     return sums, store
 
 
-@pytest.mark.parametrize("site", SITES)
+# All at once each is in its own place too.
+@pytest.mark.parametrize("site", [SITES[0], pytest.param(SITES[1], marks=pytest.mark.slow)])
 def test_an_activation_in_its_own_place_changes_nothing(spliced, site):
     found = language.finish(spliced[0](lambda x: x, site))
     assert found["delta_ce"] == pytest.approx(0, abs=1e-6)

@@ -13,7 +13,7 @@ import pytest
 from experiments import build
 from sae_jax import errors, losses, types
 from sae_jax.models import base
-from tests import variants
+from tests import jitted, variants
 
 ROWS, D_IN, D_SAE = 8, 4, 6
 ALL = build.losses_by_name()
@@ -42,7 +42,7 @@ def _alone(of):
 # So close to the first example's pre-activations that a narrow kernel feels them.
 THRESHOLDS = jnp.full(D_SAE, 0.5)
 
-TERMS = {name: _alone(of) for name, of in ALL.items()}
+TERMS = {name: jax.jit(_alone(of)) for name, of in ALL.items()}
 
 every_term = pytest.mark.parametrize("name", TERMS)
 
@@ -94,7 +94,7 @@ def test_every_file_adds_a_term_and_no_two_files_the_same():
 
 @every_term
 def test_it_is_a_finite_number_for_each_example(name):
-    got = jax.jit(TERMS[name])(*_inputs())
+    got = TERMS[name](*_inputs())
     assert (got.shape, got.dtype) == ((ROWS,), jnp.float32)
     assert np.isfinite(got).all()
 
@@ -106,7 +106,8 @@ def test_it_has_a_gradient(name):
     def mean(params, output):
         return TERMS[name](params, batch, output, context).mean()
 
-    slopes = [np.asarray(leaf) for leaf in jax.tree.leaves(jax.grad(mean, (0, 1))(params, output))]
+    found = jax.jit(jax.grad(mean, (0, 1)))(params, output)
+    slopes = [np.asarray(leaf) for leaf in jax.tree.leaves(found)]
     assert all(np.isfinite(slope).all() for slope in slopes)
     assert max(np.abs(slope).max() for slope in slopes) > 1e-3
 
@@ -144,7 +145,7 @@ def test_padding_does_not_change_other_rows(name):
 def test_it_is_a_number_for_each_example_of_any_model_or_says_what_to_set(variant, activation):
     model = variants.model(variant, activation)
     x = jnp.ones((ROWS, variants.D_IN))
-    params, stats = base.init(model, jax.random.key(0), x)
+    params, stats = jitted.init(model, jax.random.key(0), x)
     context = types.Context(jnp.zeros((), jnp.int32), jax.random.key(0), jnp.zeros((), bool), True)
     output, _ = jax.eval_shape(
         lambda params: base.forward(model, params, stats, x, context), params

@@ -31,7 +31,16 @@ MESHES = [(2, 2), (4, 1)]
 ON_ALL_MESHES = [("sae", "relu"), ("sae", "batch_topk"), ("sae", "lifetime"), ("vq", None)]
 _STEPS = 5
 
-every_case = pytest.mark.parametrize(("variant", "activation"), variants.cases())
+# Whose steps are divided among devices as those of another variant are, which is here too.
+ALIKE = {
+    *(("sae", activation) for activation in ("abs_topk", "jumprelu_to_input", "prolu_ste")),
+    *(("sae", activation) for activation in ("abs_topk_sparse", "identity", "sigmoid")),
+    *((variant, "relu") for variant in ("sae_relu_output", "sae_ng", "mlp", "mlp_deep")),
+    ("conv", "relu"),
+}
+CASES = variants.cases()
+# Tests of one case follow each other, and start from the same state.
+every_case = pytest.mark.parametrize(("variant", "activation"), CASES, scope="module")
 
 
 def _shapes(variant, activation):
@@ -75,6 +84,7 @@ def _method(variant, activation):
 
 
 def test_every_architecture_has_a_row_in_the_table():
+    assert set(CASES) >= ALIKE
     assert {file for file, *_ in variants.MODELS.values()} == set(build.modules_in("models"))
 
 
@@ -104,21 +114,22 @@ def test_latent_axes_are_those_that_count_latents(variant, activation):
 
 @every_case
 def test_outputs_have_their_shapes_and_finite_gradients(variant, activation):
-    model, x = variants.model(variant, activation), _x()
-    params, stats = jax.jit(functools.partial(base.init, model))(jax.random.key(0), x)
+    model, x, state = variants.model(variant, activation), _x(), _start(variant, activation)
 
     def loss(params, x):
-        output, changed = base.forward(model, params, stats, x, _context())
+        output, changed = base.forward(model, params, state.stats, x, _context())
         loss = ((x - output.x_hat) ** 2).sum()
         for name in variants.TERMS.get(variant, ()):
             term = build.losses_by_name()[name]
             loss = loss + term(params, types.Batch(x=x), output, _context()).sum()
         return loss, (output, changed)
 
-    (grads, slope), (output, changed) = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params, x)
+    (grads, slope), (output, changed) = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(
+        state.params, x
+    )
     assert output.x_hat.shape == (BATCH, D_IN)
     assert output.codes.shape == output.pre.shape == (BATCH, D_SAE)
-    assert jax.tree.structure(changed) == jax.tree.structure(stats)
+    assert jax.tree.structure(changed) == jax.tree.structure(state.stats)
     for leaf in jax.tree.leaves((output, grads, slope)):
         assert leaf.dtype in (jnp.float32, jnp.int32)
         assert np.isfinite(leaf).all()
@@ -128,15 +139,24 @@ def test_outputs_have_their_shapes_and_finite_gradients(variant, activation):
 
 @every_case
 def test_a_row_does_not_depend_on_the_others_when_it_is_evaluated(variant, activation):
-    method, x = _method(variant, activation), _x()
-    reconstruct = jax.jit(functools.partial(step.reconstruct, method, _start(method)))
-    whole, alone = reconstruct(types.Batch(x=x)), reconstruct(types.Batch(x=x[3:5]))
+    method = _method(variant, activation)
+
+    @jax.jit
+    def reconstruct(state, *parts):
+        return [step.reconstruct(method, state, types.Batch(x=x)) for x in parts]
+
+    whole, alone = reconstruct(_start(variant, activation), _x(), _x()[3:5])
     np.testing.assert_allclose(alone.x_hat, whole.x_hat[3:5], atol=1e-5)
     np.testing.assert_allclose(alone.codes, whole.codes[3:5], atol=1e-5)
 
 
-def _start(method):
+def _started(method):
     return jax.jit(lambda x: step.init(method, 0, {}, x))(_x())
+
+
+@functools.lru_cache(maxsize=1)
+def _start(variant, activation):
+    return _started(_method(variant, activation))
 
 
 def _run(method, state, grid, steps):
@@ -164,10 +184,14 @@ def _mesh(data, dictionary):
     )
 
 
-@every_case
+@pytest.mark.parametrize(
+    ("variant", "activation"),
+    [pytest.param(*case, marks=pytest.mark.slow) if case in ALIKE else case for case in CASES],
+    scope="module",
+)
 def test_the_loss_falls_and_the_number_of_devices_changes_no_step(variant, activation):
     method = _method(variant, activation)
-    start = _start(method)
+    start = _start(variant, activation)
     losses, states = _run(method, start, _mesh(1, 1), 50)
     assert np.isfinite(losses).all()
     assert losses[-1] < 0.8 * losses[0]

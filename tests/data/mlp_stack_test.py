@@ -72,7 +72,7 @@ def test_parts_are_what_one_sees_of_the_whole():
 
 def test_an_example_on_the_device_is_that_of_the_host_and_worlds_differ():
     data = mlp_stack.load("train[100:200]")
-    there = data.at(jax.tree.map(jnp.asarray, data.source), jnp.asarray([3, 1]))
+    there = jax.jit(data.at)(jax.tree.map(jnp.asarray, data.source), jnp.asarray([3, 1]))
     here = data.decode(data.rows(np.asarray([3, 1])))
     np.testing.assert_allclose(there.y, here.y, atol=1e-6)
     prints = [

@@ -61,7 +61,7 @@ def test_an_example_is_the_same_in_every_batch_and_every_part(data, batch):
     part = sparse_but_wrong.load("test[100:200]")
     assert part.length == 100
     np.testing.assert_allclose(base.first(part, 3).x, batch.x[100:103], atol=1e-5)
-    alone = data.at(jax.tree.map(jnp.asarray, data.source), jnp.asarray([101, 7]))
+    alone = jax.jit(data.at)(jax.tree.map(jnp.asarray, data.source), jnp.asarray([101, 7]))
     np.testing.assert_allclose(alone.x, batch.x[[101, 7]], atol=1e-5)
     other = base.first(sparse_but_wrong.load("train"), 3)
     assert np.abs(other.x - batch.x[:3]).max() > 0.1

@@ -103,7 +103,7 @@ def test_an_example_is_the_same_in_every_batch_and_every_part(data, batch):
     part = synth_sae_bench.load("test[100:200]", **SMALL)
     assert part.length == 100
     np.testing.assert_allclose(base.first(part, 3).x, batch.x[100:103], atol=1e-4)
-    alone = data.at(jax.tree.map(jnp.asarray, data.source), jnp.asarray([101, 7]))
+    alone = jax.jit(data.at)(jax.tree.map(jnp.asarray, data.source), jnp.asarray([101, 7]))
     np.testing.assert_allclose(alone.x, batch.x[[101, 7]], atol=1e-4)
     other = base.first(synth_sae_bench.load("train", **SMALL), 3)
     assert np.abs(other.x - batch.x[:3]).max() > 0.1

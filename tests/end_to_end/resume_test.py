@@ -47,7 +47,7 @@ def test_sigterm_saves_first_and_the_same_command_goes_on(start, program, undist
 
 def test_sigkill_at_any_moment_changes_nothing(start, program, undisturbed, tmp_path):
     folder = tmp_path / "run"
-    for step in (25, 80, 140):
+    for step in (25, 140):
         process = start("experiments.main", *ARGUMENTS, f"--workdir={folder}")
         _wait_for_step(folder, step)
         process.kill()

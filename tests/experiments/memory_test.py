@@ -82,7 +82,11 @@ def test_adafactor_cannot_forget_single_latents():
         build._remedy(remedy, {**build.plain(config)["optim"], "name": "adafactor"})
 
 
-@pytest.mark.parametrize("optim", [dict(moments="bfloat16"), dict(moments="int8"), {}], ids=str)
+@pytest.mark.parametrize(
+    "optim",
+    [pytest.param(dict(moments="bfloat16"), marks=pytest.mark.slow), dict(moments="int8"), {}],
+    ids=str,
+)
 def test_a_state_in_few_bits_is_saved_and_restored(optim, tmp_path):
     name = "adam" if optim else "adafactor"
     task = _task(optim=dict(name=name, learning_rate=1e-3, constraint="unit_norm", **optim))

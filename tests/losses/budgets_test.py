@@ -80,7 +80,7 @@ def test_the_gradient_is_that_of_a_plain_sum_of_errors():
             error += ((X - x_hat) ** 2).sum() / K
         return error
 
-    expected = jax.value_and_grad(plain)(PARAMS)
+    expected = jax.jit(jax.value_and_grad(plain))(PARAMS)
     for form in ("dense", "sparse"):
         found = jax.jit(
             jax.value_and_grad(
@@ -108,7 +108,9 @@ def test_both_forms_have_the_same_gradient_and_the_models_own_k_gives_its_own_er
     def slopes(form):
         monkeypatch.setattr(sparse, "pays", lambda k, d_sae: form == "sparse")
         of = budgets.multi_topk
-        return jax.value_and_grad(lambda params: _term(of, form, params, k=5).sum())(PARAMS)
+        return jax.jit(jax.value_and_grad(lambda params: _term(of, form, params, k=5).sum()))(
+            PARAMS
+        )
 
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3),

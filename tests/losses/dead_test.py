@@ -69,7 +69,7 @@ def test_half_of_d_in_is_the_usual_k():
 @pytest.mark.parametrize("form", ["dense", "sparse"])
 def test_dead_latents_learn_and_nothing_else_does(form, monkeypatch):
     monkeypatch.setattr(sparse, "pays", lambda k, d_sae: form == "sparse")
-    grads = jax.grad(lambda params: (_term(params, k=K) * BATCHED.mask).sum())(PARAMS)
+    grads = jax.jit(jax.grad(lambda params: (_term(params, k=K) * BATCHED.mask).sum()))(PARAMS)
     pre = X @ W_ENC + B_ENC
     chosen = np.zeros(D_SAE, bool)
     for b in range(5):
@@ -82,21 +82,25 @@ def test_dead_latents_learn_and_nothing_else_does(form, monkeypatch):
 
 def test_a_latent_that_is_negative_everywhere_has_a_gradient():
     params = {**PARAMS, "b_enc": PARAMS["b_enc"] - 100}
-    grads = jax.grad(lambda params: _term(params, k=K).sum())(params)
+    grads = jax.jit(jax.grad(lambda params: _term(params, k=K).sum()))(params)
     assert np.abs(grads["w_enc"]).max() > 0
-    with_relu = jax.grad(lambda params: _term(params, k=K, relu=True).sum())(params)
+    with_relu = jax.jit(jax.grad(lambda params: _term(params, k=K, relu=True).sum()))(params)
     np.testing.assert_array_equal(with_relu["w_enc"], 0)
 
 
 def test_the_error_itself_gets_no_gradient():
-    slope = jax.grad(lambda x_hat: _term(x_hat=x_hat, k=K).sum())(jnp.asarray(X_HAT, jnp.float32))
+    slope = jax.jit(jax.grad(lambda x_hat: _term(x_hat=x_hat, k=K).sum()))(
+        jnp.asarray(X_HAT, jnp.float32)
+    )
     np.testing.assert_array_equal(slope, 0)
 
 
 @pytest.mark.parametrize("case", ["none is dead", "nothing is left over"])
 def test_it_is_zero_and_finite_where_there_is_nothing_to_do(case):
     given = dict(is_dead=np.zeros(D_SAE, bool)) if case == "none is dead" else dict(x_hat=X)
-    value, grads = jax.value_and_grad(lambda params: _term(params, k=K, **given).sum())(PARAMS)
+    value, grads = jax.jit(jax.value_and_grad(lambda params: _term(params, k=K, **given).sum()))(
+        PARAMS
+    )
     assert value == 0
     jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, 0), grads)
 
@@ -131,7 +135,7 @@ def test_a_ghost_gives_dead_latents_the_gradient_of_the_formula():
     def by_hand(w_dec, b_enc):
         return (scale * ((error - s[:, None] * found_by(w_dec, b_enc)) ** 2).sum(axis=1)).sum()
 
-    grads = jax.grad(lambda params: _ghost(params).sum())(PARAMS)
+    grads = jax.jit(jax.grad(lambda params: _ghost(params).sum()))(PARAMS)
     for name, place in (("w_dec", (1, 2)), ("w_dec", (0, 1)), ("b_enc", (4,)), ("b_enc", (2,))):
         given = {"w_dec": W_DEC, "b_enc": B_ENC}
         nudge = np.zeros_like(given[name])
@@ -145,7 +149,7 @@ def test_a_ghost_gives_dead_latents_the_gradient_of_the_formula():
 @pytest.mark.parametrize("case", ["none is dead", "nothing is left over"])
 def test_a_ghost_is_zero_and_finite_where_there_is_nothing_to_do(case):
     given = dict(is_dead=np.zeros(D_SAE, bool)) if case == "none is dead" else dict(x_hat=X)
-    value, grads = jax.value_and_grad(lambda params: _ghost(params, **given).sum())(PARAMS)
+    value, grads = jax.jit(jax.value_and_grad(lambda params: _ghost(params, **given).sum()))(PARAMS)
     assert value == 0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 

@@ -41,7 +41,7 @@ def test_thresholds_fall_while_too_few_are_active_and_rise_while_too_many():
             params = {**PARAMS, "activation": {"threshold": theta}}
             return _call(jumps.l0_target, params, target=target, bandwidth=1.0).mean()
 
-        return np.asarray(jax.grad(loss)(jnp.asarray(THETA)))
+        return np.asarray(jax.jit(jax.grad(loss))(jnp.asarray(THETA)))
 
     assert (slope(3.9) > 0).any()  # Descent lowers them.
     assert (slope(3.9) >= 0).all()
@@ -76,7 +76,7 @@ def test_only_their_thresholds_rise():
         params = {**PARAMS, "activation": {"threshold": theta}}
         return _call(jumps.frequency, params, limit=0.3, bandwidth=1.0).mean()
 
-    slope = np.asarray(jax.grad(loss)(jnp.asarray(THETA)))
+    slope = np.asarray(jax.jit(jax.grad(loss))(jnp.asarray(THETA)))
     often = (PRE > THETA)[:4].mean(axis=0) > 0.3
     near = (np.abs(PRE - THETA) < 0.5)[:4].mean(axis=0)
     np.testing.assert_allclose(slope, -near * often, rtol=1e-5)

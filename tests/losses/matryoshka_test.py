@@ -53,7 +53,7 @@ def test_it_is_the_mean_or_the_sum_over_prefixes(form):
 
 def test_both_forms_have_the_same_gradient():
     def slopes(form):
-        return jax.grad(lambda params, values: _term(params, values, form).sum(), (0, 1))(
+        return jax.jit(jax.grad(lambda params, values: _term(params, values, form).sum(), (0, 1)))(
             PARAMS, VALUES
         )
 
@@ -81,7 +81,7 @@ def test_detached_an_error_moves_only_what_its_prefix_adds():
         def loss(w_dec):
             return _term({**PARAMS, "w_dec": w_dec}, detach=detach, total="sum").sum()
 
-        return np.asarray(jax.grad(loss)(PARAMS["w_dec"]))
+        return np.asarray(jax.jit(jax.grad(loss))(PARAMS["w_dec"]))
 
     codes = np.asarray(sparse.dense(types.Codes(VALUES, INDICES, D_SAE)))
     w_dec, b_dec = np.asarray(PARAMS["w_dec"]), np.asarray(PARAMS["b_dec"])
@@ -110,9 +110,14 @@ def _random(form="dense", params=PARAMS, values=VALUES, context=CONTEXT, **knobs
     codes = types.Codes(values, INDICES, D_SAE)
     codes = sparse.dense(codes) if form == "dense" else codes
     output = types.Output(x_hat=X, codes=codes, pre=X)
-    return matryoshka.matryoshka_random(
-        params, types.Batch(x=X), output, context, **{"prefixes": 4, "l1": 0.3, **knobs}
-    )
+
+    @jax.jit
+    def term(params, output):
+        return matryoshka.matryoshka_random(
+            params, types.Batch(x=X), output, context, **{"prefixes": 4, "l1": 0.3, **knobs}
+        )
+
+    return term(params, output)
 
 
 @pytest.mark.parametrize("form", ["dense", "sparse"])
@@ -143,7 +148,7 @@ def test_both_forms_have_the_same_gradient_with_random_prefixes():
         def loss(params, values):
             return _random(form, params, values).sum()
 
-        return jax.grad(loss, (0, 1))(PARAMS, VALUES)
+        return jax.jit(jax.grad(loss, (0, 1)))(PARAMS, VALUES)
 
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
@@ -162,7 +167,7 @@ def test_one_random_prefix_is_the_whole_dictionary():
 
 def test_short_prefixes_are_the_likeliest():
     keys = jax.random.split(jax.random.key(0), 4000)
-    ends = jax.vmap(lambda key: matryoshka._random_ends(key, 2, 0.5, 5))(keys)
+    ends = jax.jit(jax.vmap(lambda key: matryoshka._random_ends(key, 2, 0.5, 5)))(keys)
     found = np.bincount(np.asarray(ends[:, 0]), minlength=5)[1:] / len(keys)
     falling = np.sqrt([1, 2, 3, 4]) - np.sqrt([0, 1, 2, 3])
     np.testing.assert_allclose(found, falling / falling.sum(), atol=0.025)

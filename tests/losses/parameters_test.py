@@ -36,7 +36,7 @@ def test_weight_decay_counts_a_tied_matrix_once():
 
 def test_the_mean_over_the_batch_has_the_weights_as_gradient():
     params = {"w_enc": jnp.asarray([[1.0, -2.0]]), "b_enc": jnp.asarray([5.0, 5.0])}
-    slope = jax.grad(lambda params: _call(params).mean())(params)
+    slope = jax.jit(jax.grad(lambda params: _call(params).mean()))(params)
     np.testing.assert_allclose(slope["w_enc"], params["w_enc"], rtol=1e-6)
     np.testing.assert_array_equal(slope["b_enc"], [0.0, 0.0])
 

@@ -33,7 +33,7 @@ def test_distances_are_summed_over_the_width_and_averaged_over_places(name):
 @pytest.mark.parametrize(("name", "moved"), [("codebook", 1), ("commitment", 0)])
 def test_each_moves_one_side_towards_the_other(name, moved):
     arrays = [jnp.asarray(a) for a in _arrays()]
-    slopes = jax.grad(lambda z, e: _term(name, z, e).sum(), (0, 1))(*arrays)
+    slopes = jax.jit(jax.grad(lambda z, e: _term(name, z, e).sum(), (0, 1)))(*arrays)
     np.testing.assert_array_equal(slopes[1 - moved], np.zeros((ROWS, PLACES, WIDTH)))
     away = arrays[moved] - arrays[1 - moved]
     np.testing.assert_allclose(slopes[moved], 2 * away / PLACES, rtol=1e-5)

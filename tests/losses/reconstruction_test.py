@@ -73,7 +73,7 @@ def test_the_slope_of_huber_is_the_residual_up_to_delta():
     def total(x_hat):
         return _call(functools.partial(reconstruction.huber, delta=1.0), X, x_hat).sum()
 
-    slope = jax.grad(total)(jnp.asarray(X_HAT))
+    slope = jax.jit(jax.grad(total))(jnp.asarray(X_HAT))
     np.testing.assert_allclose(slope, [[0, -1, 0.5, 0], [-1, 1, 1, 1]])
 
 
@@ -104,7 +104,7 @@ def test_binary_cross_entropy_is_that_of_the_probabilities():
 
 
 def test_the_slope_of_binary_cross_entropy_is_probability_less_target():
-    slope = jax.grad(lambda logits: _bce(logits).sum())(jnp.asarray(LOGITS, jnp.float32))
+    slope = jax.jit(jax.grad(lambda logits: _bce(logits).sum()))(jnp.asarray(LOGITS, jnp.float32))
     np.testing.assert_allclose(slope, 1 / (1 + np.exp(-LOGITS)) - TARGET, atol=1e-6)
 
 

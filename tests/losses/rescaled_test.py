@@ -11,8 +11,9 @@ import pytest
 from sae_jax import types
 from sae_jax.activations import jumprelu, topk
 from sae_jax.losses import budgets, dead, jumps, reconstruction
-from sae_jax.models import base, crosscoder, sae
+from sae_jax.models import crosscoder, sae
 from sae_jax.ops import sparse
+from tests import jitted
 
 RNG = np.random.default_rng(0)
 D_IN, D_SAE = 4, 9
@@ -39,7 +40,7 @@ def _jump():
     model = sae.Model(D_IN, D_SAE, jumprelu.Activation(), rescale=True)
     params = _float32({**PARAMS, "activation": {"threshold": THETA}})
     stats = {"activation": {"factor": jnp.ones(())}}
-    return params, base.forward(model, params, stats, BATCH.x, CONTEXT)[0]
+    return params, jitted.forward(model, params, stats, BATCH.x, CONTEXT)[0]
 
 
 def test_latents_above_their_thresholds_are_those_that_are_active():
@@ -71,7 +72,7 @@ def test_the_models_own_k_gives_its_own_error_and_a_budget_of_one_what_writes_mo
     activation = topk.Activation(k=3, relu=True, form=form)
     model = of.Model(D_IN, D_SAE, activation, rescale=True, **knobs)
     params = _float32({**PARAMS, "b_dec": 0 * PARAMS["b_dec"]})
-    output = base.forward(model, params, {}, BATCH.x, CONTEXT)[0]
+    output = jitted.forward(model, params, {}, BATCH.x, CONTEXT)[0]
     expected = reconstruction.mse_sum(params, BATCH, output, CONTEXT)
     found = budgets.multi_topk(params, BATCH, output, CONTEXT, k=3)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
@@ -91,7 +92,7 @@ def test_dead_latents_that_help_are_those_that_would_write_most(blocks):
     context = dataclasses.replace(CONTEXT, dead=jnp.asarray(silent))
     model = sae.Model(D_IN, D_SAE, topk.Activation(1, form="sparse"), rescale=True, blocks=blocks)
     params = _float32(PARAMS)
-    output = base.forward(model, params, {}, BATCH.x, context)[0]
+    output = jitted.forward(model, params, {}, BATCH.x, context)[0]
     score = np.where(silent, PRE * NORMS, -np.inf)
     chosen = score >= np.sort(score, axis=1)[:, [-k]]
     plain = np.where(silent, PRE, -np.inf)
@@ -112,7 +113,7 @@ def test_a_step_that_revives_dead_latents_is_the_same_in_blocks():
         )
 
         def loss(params):
-            output = base.forward(model, params, {}, BATCH.x, context)[0]
+            output = jitted.forward(model, params, {}, BATCH.x, context)[0]
             return dead.auxk(params, BATCH, output, context, k=2).sum()
 
         return jax.jit(jax.grad(loss))(_float32(PARAMS))

@@ -48,7 +48,9 @@ def test_l1_decoder_norm_has_a_finite_gradient_at_a_row_of_zeros():
     def total(w_dec):
         return _call(sparsity.l1_decoder_norm, jnp.ones((2, 3)), w_dec).sum()
 
-    assert np.isfinite(jax.grad(total)(jnp.asarray([[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]]))).all()
+    assert np.isfinite(
+        jax.jit(jax.grad(total))(jnp.asarray([[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]]))
+    ).all()
 
 
 def test_l1_target_weighs_by_how_far_the_count_is_off():
@@ -96,7 +98,7 @@ def test_kl_leaves_padding_out():
 
 @pytest.mark.parametrize("code", [0.0, 1.0])
 def test_kl_is_finite_for_a_latent_that_never_or_always_fires(code):
-    value, slope = jax.value_and_grad(lambda codes: _call(sparsity.kl, codes).sum())(
+    value, slope = jax.jit(jax.value_and_grad(lambda codes: _call(sparsity.kl, codes).sum()))(
         jnp.full((4, 3), code)
     )
     assert np.isfinite(value)
@@ -128,7 +130,7 @@ def test_lp_keeps_the_size_of_l1_and_the_direction_of_its_own_gradient():
     term, plain = (functools.partial(sparsity.lp, p=0.3, keep_size=k) for k in (True, False))
     np.testing.assert_allclose(_call(term, codes).sum(), codes.sum(), rtol=1e-5)
     slopes = [
-        np.asarray(jax.grad(lambda codes, t=t: _call(t, codes).sum())(jnp.asarray(codes)))
+        np.asarray(jax.jit(jax.grad(lambda codes, t=t: _call(t, codes).sum()))(jnp.asarray(codes)))
         for t in (term, plain)
     ]
     ratio = codes.sum() / float(_call(plain, codes).sum())

@@ -9,6 +9,7 @@ from sae_jax import types
 from sae_jax.activations import relu
 from sae_jax.losses import budgets, dead, matryoshka, sparsity
 from sae_jax.models import archetypal, base
+from tests import jitted
 
 D_IN, D_SAE, POINTS = 4, 7, 5
 RNG = np.random.default_rng(0)
@@ -18,7 +19,7 @@ MODEL = archetypal.Model(D_IN, D_SAE, relu.Activation(), points=POINTS, delta=0.
 
 
 def _start():
-    return jax.jit(lambda x: base.init(MODEL, jax.random.key(1), x))(X)
+    return jitted.init(MODEL, jax.random.key(1), X)
 
 
 def _moved():
@@ -45,7 +46,7 @@ def test_it_is_the_formula():
     rows, slack = _rows(params, stats)
     lengths = np.linalg.norm(slack, axis=1)
     assert lengths.max() == pytest.approx(0.5)
-    found = base.forward(MODEL, params, stats, X, CONTEXT)[0]
+    found = jitted.forward(MODEL, params, stats, X, CONTEXT)[0]
     w_enc, b_enc, b_dec = (np.asarray(params[name]) for name in ("w_enc", "b_enc", "b_dec"))
     pre = (np.asarray(X) - b_dec) @ w_enc + b_enc
     np.testing.assert_allclose(found.pre, pre, atol=1e-4)
@@ -59,7 +60,7 @@ def test_the_dictionary_and_decode_are_those_of_the_reconstruction():
     rows = MODEL.apply(variables, method="dictionary")
     np.testing.assert_allclose(rows, _rows(params, stats)[0], rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(base.with_dictionary(MODEL, params, stats)["w_dec"], rows)
-    found = base.forward(MODEL, params, stats, X, CONTEXT)[0]
+    found = jitted.forward(MODEL, params, stats, X, CONTEXT)[0]
     decoded = MODEL.apply(variables, found.codes, method="decode")
     np.testing.assert_allclose(decoded, found.x_hat, rtol=1e-4, atol=1e-4)
 
@@ -67,7 +68,7 @@ def test_the_dictionary_and_decode_are_those_of_the_reconstruction():
 def test_terms_that_decode_do_it_with_its_rows():
     params, stats = _moved()
     rows, _ = _rows(params, stats)
-    output, _ = base.forward(MODEL, params, stats, X, CONTEXT)
+    output, _ = jitted.forward(MODEL, params, stats, X, CONTEXT)
     codes, b_dec = np.asarray(output.codes), np.asarray(params["b_dec"])
     batch = types.Batch(x=X)
     found = matryoshka.matryoshka(params, batch, output, CONTEXT, prefixes=(3, D_SAE))
@@ -91,7 +92,7 @@ def test_its_mixtures_learn_by_terms_that_decode(term):
 
     def loss(params):
         context = dataclasses.replace(CONTEXT, dead=jnp.ones(D_SAE, bool))
-        output, _ = base.forward(MODEL, params, stats, X, context)
+        output, _ = jitted.forward(MODEL, params, stats, X, context)
         return term(params, types.Batch(x=X), output, context).sum()
 
     assert np.abs(jax.jit(jax.grad(loss))(params)["mixing"]).max() > 0
@@ -111,9 +112,9 @@ def test_slack_and_mixtures_have_gradients_from_the_start():
     params, stats = _start()
 
     def loss(params):
-        return ((X - base.forward(MODEL, params, stats, X, CONTEXT)[0].x_hat) ** 2).sum()
+        return ((X - jitted.forward(MODEL, params, stats, X, CONTEXT)[0].x_hat) ** 2).sum()
 
-    for name, slope in jax.grad(loss)(params).items():
+    for name, slope in jax.jit(jax.grad(loss))(params).items():
         assert np.isfinite(slope).all()
         assert np.abs(slope).max() > 0, name
 

@@ -8,7 +8,8 @@ import pytest
 from sae_jax import types
 from sae_jax.activations import jumprelu, relu
 from sae_jax.losses import jumps
-from sae_jax.models import base, clt
+from sae_jax.models import clt
+from tests import jitted
 
 LAYERS, D, D_OUT, N, ROWS = 3, 4, 2, 5, 6
 RNG = np.random.RandomState(0)
@@ -47,7 +48,7 @@ def _pre():
 
 
 def test_a_layer_is_written_by_its_own_latents_and_those_before_it():
-    output, _ = base.forward(_model(), _float32(PARAMS), {}, BATCH.x, _context())
+    output, _ = jitted.forward(_model(), _float32(PARAMS), {}, BATCH.x, _context())
     codes = np.maximum(_pre(), 0)
     np.testing.assert_allclose(output.pre, _pre(), atol=1e-5)
     np.testing.assert_allclose(output.codes, codes, atol=1e-5)
@@ -65,7 +66,7 @@ def test_a_layer_is_written_by_its_own_latents_and_those_before_it():
 
 def test_only_the_decoders_that_there_are_are_stored():
     for cross, blocks in ((True, LAYERS * (LAYERS + 1) // 2), (False, LAYERS)):
-        params, _ = base.init(_model(cross=cross), jax.random.key(0), BATCH.x)
+        params, _ = jitted.init(_model(cross=cross), jax.random.key(0), BATCH.x)
         size = sum(params[f"layer_{place}"]["w_dec"].size for place in range(LAYERS))
         assert size == blocks * N * D_OUT
         for place in range(LAYERS):
@@ -76,12 +77,12 @@ def test_only_the_decoders_that_there_are_are_stored():
 
 def test_without_cross_layers_do_not_meet():
     model = _model(cross=False)
-    params, _ = base.init(model, jax.random.key(0), BATCH.x)
+    params, _ = jitted.init(model, jax.random.key(0), BATCH.x)
 
     def last(x):
         return model.apply({"params": params}, x, _context()).x_hat[:, -D_OUT:].sum()
 
-    slope = np.asarray(jax.grad(last)(BATCH.x))
+    slope = np.asarray(jax.jit(jax.grad(last))(BATCH.x))
     np.testing.assert_array_equal(slope[:, : (LAYERS - 1) * D], 0)
     assert np.abs(slope[:, (LAYERS - 1) * D :]).max() > 0
 
@@ -90,7 +91,7 @@ def test_penalties_are_of_the_norm_of_the_whole_row():
     model = _model(jumprelu.Activation(start=0.2))
     params = _float32(PARAMS | {"activation": {"threshold": THETA}})
     stats = {"activation": {"factor": jnp.ones(())}}
-    output, _ = base.forward(model, params, stats, BATCH.x, _context())
+    output, _ = jitted.forward(model, params, stats, BATCH.x, _context())
     norms = np.concatenate(
         [np.linalg.norm(PARAMS[f"layer_{place}"]["w_dec"], axis=1) for place in range(LAYERS)]
     )
@@ -107,10 +108,10 @@ def test_penalties_move_every_decoder_as_their_formula_says():
     model = _model()
 
     def total(params):
-        output, _ = base.forward(model, params, {}, BATCH.x, _context())
+        output, _ = jitted.forward(model, params, {}, BATCH.x, _context())
         return jumps.tanh(params, BATCH, output, _context(), c=0.7).sum()
 
-    found = jax.grad(total)(_float32(PARAMS))
+    found = jax.jit(jax.grad(total))(_float32(PARAMS))
     codes = np.maximum(_pre(), 0)
     for place in range(LAYERS):
         rows = PARAMS[f"layer_{place}"]["w_dec"]

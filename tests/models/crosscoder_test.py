@@ -11,6 +11,7 @@ from sae_jax.activations import batch_topk, relu, topk
 from sae_jax.losses import dead, reconstruction, sparsity
 from sae_jax.models import base, crosscoder
 from sae_jax.optim import constraints
+from tests import jitted
 
 SITES, D, D_SAE, ROWS = 2, 3, 8, 6
 D_IN = SITES * D
@@ -46,7 +47,7 @@ def _model(activation=None, **kwargs):
 
 
 def _forward(model, params=PARAMS, train=False, stats=None):
-    return base.forward(model, _float32(params), stats or {}, BATCH.x, _context(train))[0]
+    return jitted.forward(model, _float32(params), stats or {}, BATCH.x, _context(train))[0]
 
 
 def test_each_site_is_encoded_and_decoded_by_its_own_weights():
@@ -72,10 +73,10 @@ def test_a_latent_costs_the_sum_of_its_norms_or_that_of_the_whole(norm):
 @pytest.mark.parametrize("norm", NORMS)
 def test_the_penalty_has_the_gradient_of_its_formula(norm):
     def total(params):
-        output, _ = base.forward(_model(norm=norm), params, {}, BATCH.x, _context())
+        output, _ = jitted.forward(_model(norm=norm), params, {}, BATCH.x, _context())
         return sparsity.l1_decoder_norm(params, BATCH, output, _context()).sum()
 
-    found = jax.grad(total)(_float32(PARAMS))
+    found = jax.jit(jax.grad(total))(_float32(PARAMS))
     codes, rows = np.maximum(PRE, 0), PARAMS["w_dec"].reshape(D_SAE, SITES, D)
     each = np.linalg.norm(rows, axis=2, keepdims=True)
     scale = each if norm == "sum" else NORMS["whole"][:, None, None]
@@ -88,7 +89,9 @@ def test_batch_topk_keeps_what_writes_most_and_decodes_it_unscaled():
     model = _model(batch_topk.Activation(k=2), rescale=True)
     stats = {"activation": {"sum": jnp.zeros(()), "weight": jnp.zeros(())}}
     variables = {"params": _float32(PARAMS), "stats": stats}
-    output, changed = base.forward(model, variables["params"], stats, BATCH.x, _context(train=True))
+    output, changed = jitted.forward(
+        model, variables["params"], stats, BATCH.x, _context(train=True)
+    )
     score = PRE * NORMS["sum"]
     least = np.sort(score.ravel())[-2 * ROWS]
     codes = np.where(score >= least, PRE, 0)
@@ -99,7 +102,7 @@ def test_batch_topk_keeps_what_writes_most_and_decodes_it_unscaled():
     x_hat = codes @ PARAMS["w_dec"] + PARAMS["b_dec"]
     np.testing.assert_allclose(output.x_hat, x_hat, rtol=1e-4, atol=1e-4)
     # At rest the threshold is one of what latents write.
-    rest, _ = base.forward(model, variables["params"], changed, BATCH.x, _context())
+    rest, _ = jitted.forward(model, variables["params"], changed, BATCH.x, _context())
     expected = np.where(score > np.float32(least) * (1 + 1e-5), PRE, 0)
     apart = np.abs(score / least - 1) > 1e-4
     found = np.where(apart, rest.codes, 0)
@@ -109,10 +112,10 @@ def test_batch_topk_keeps_what_writes_most_and_decodes_it_unscaled():
 def test_norms_that_choose_have_no_gradient():
     def total(params):
         model = _model(topk.Activation(k=3, form="dense"), rescale=True)
-        output, _ = base.forward(model, params, {}, BATCH.x, _context(train=True))
+        output, _ = jitted.forward(model, params, {}, BATCH.x, _context(train=True))
         return (output.codes**2).sum()
 
-    found = jax.grad(total)(_float32(PARAMS))
+    found = jax.jit(jax.grad(total))(_float32(PARAMS))
     np.testing.assert_array_equal(found["w_dec"], 0)
     assert np.abs(found["w_enc"]).max() > 0
 
@@ -120,7 +123,7 @@ def test_norms_that_choose_have_no_gradient():
 def test_sparse_codes_are_chosen_by_what_they_write_too():
     def loss(params, form):
         model = _model(topk.Activation(k=3, relu=True, form=form), rescale=True, shared=0.25)
-        output, _ = base.forward(model, params, {}, BATCH.x, _context(train=True))
+        output, _ = jitted.forward(model, params, {}, BATCH.x, _context(train=True))
         assert isinstance(output.codes, types.Codes) == (form == "sparse")
         error = reconstruction.mse_sum(params, BATCH, output, _context())
         return (error + sparsity.l1_designated(params, BATCH, output, _context())).mean()
@@ -148,21 +151,25 @@ def test_shared_latents_cost_less_and_have_one_row_at_all_sites():
 @pytest.mark.parametrize("constraint", [constraints.none(), constraints.unit_norm()])
 def test_rows_of_shared_latents_stay_equal_while_they_are_trained(constraint):
     model = _model(topk.Activation(k=3, relu=True), shared=0.5, rescale=True)
-    params, _ = base.init(model, jax.random.key(0), BATCH.x)
+    params, _ = jitted.init(model, jax.random.key(0), BATCH.x)
     params = constraint.project(params)
     optimizer = optax.chain(optax.adam(1e-2), constraint.link)
     state = optimizer.init(params)
 
     def loss(params):
         context = _context(train=True, is_dead=True)
-        output, _ = base.forward(model, params, {}, BATCH.x, context)
+        output, _ = jitted.forward(model, params, {}, BATCH.x, context)
         error = reconstruction.mse_sum(params, BATCH, output, context)
         return (error + dead.auxk(params, BATCH, output, context, k=3)).mean()
 
+    @jax.jit
+    def move(params, state):
+        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+        return optax.apply_updates(params, updates), state
+
     before = params
     for _ in range(5):
-        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
-        params = optax.apply_updates(params, updates)
+        params, state = move(params, state)
     rows = np.asarray(params["w_dec"]).reshape(D_SAE, SITES, D)
     np.testing.assert_allclose(rows[:4, 0], rows[:4, 1], atol=1e-6)
     assert np.abs(rows[4:, 0] - rows[4:, 1]).min(axis=1).max() > 1e-3
@@ -184,7 +191,7 @@ def test_rows_of_shared_latents_are_decoded_as_their_mean_even_if_they_differ():
 
 
 def test_sites_start_in_directions_of_their_own_with_one_norm():
-    params, _ = base.init(_model(shared=0.25, decoder_norm=0.2), jax.random.key(0), BATCH.x)
+    params, _ = jitted.init(_model(shared=0.25, decoder_norm=0.2), jax.random.key(0), BATCH.x)
     rows = np.asarray(params["w_dec"]).reshape(D_SAE, SITES, D)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=2), 0.2, rtol=1e-5)
     np.testing.assert_array_equal(rows[:2, 0], rows[:2, 1])

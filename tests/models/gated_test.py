@@ -7,7 +7,8 @@ import pytest
 
 from sae_jax import types
 from sae_jax.losses import gated as terms, reconstruction
-from sae_jax.models import base, gated
+from sae_jax.models import gated
+from tests import jitted
 
 D_IN, D_SAE = 3, 7
 RNG = np.random.default_rng(0)
@@ -33,7 +34,7 @@ def _by_hand():
 
 
 def _output(params):
-    return base.forward(gated.Model(D_IN, D_SAE), params, {}, BATCH.x, CONTEXT)[0]
+    return jitted.forward(gated.Model(D_IN, D_SAE), params, {}, BATCH.x, CONTEXT)[0]
 
 
 def _slopes(of):
@@ -42,7 +43,7 @@ def _slopes(of):
     def loss(params):
         return of(params, BATCH, _output(params), CONTEXT).sum()
 
-    return jax.value_and_grad(loss)(params)
+    return jax.jit(jax.value_and_grad(loss))(params)
 
 
 def test_it_is_the_formula():
@@ -88,7 +89,7 @@ def test_the_auxiliary_error_moves_the_bias_only_as_the_encoder_sees_it():
 
 def test_at_the_start_gate_and_magnitude_agree():
     model = gated.Model(D_IN, D_SAE, decoder_norm=0.1)
-    params, _ = base.init(model, jax.random.key(0), BATCH.x)
+    params, _ = jitted.init(model, jax.random.key(0), BATCH.x)
     np.testing.assert_array_equal(params["w_enc"], params["w_dec"].T)
     found = _output(params)
     np.testing.assert_array_equal(found.codes, np.maximum(found.pre, 0))

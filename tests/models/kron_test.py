@@ -5,8 +5,9 @@ import pytest
 
 from sae_jax import types
 from sae_jax.activations import identity, topk
-from sae_jax.models import base, kron
+from sae_jax.models import kron
 from sae_jax.ops import sparse
+from tests import jitted
 
 D_IN, HEADS, M, N, BATCH = 4, 2, 3, 2, 6
 D_SAE = HEADS * M * N
@@ -21,7 +22,7 @@ def _output(params, activation, train=False):
     context = types.Context(
         jnp.zeros((), jnp.int32), jax.random.key(0), jnp.zeros(D_SAE, bool), train
     )
-    return base.forward(model, params, {}, jnp.asarray(X, jnp.float32), context)[0]
+    return jitted.forward(model, params, {}, jnp.asarray(X, jnp.float32), context)[0]
 
 
 def _params():
@@ -53,7 +54,7 @@ def test_the_gradient_is_that_of_finite_differences():
     def loss(params):
         return (_output(params, identity.Activation()).pre * weights).sum()
 
-    grads = jax.grad(loss)(_params())
+    grads = jax.jit(jax.grad(loss))(_params())
     for name in ("w_left", "w_right", "b_dec"):
         for place in np.ndindex(PARAMS[name].shape):
             nudge = np.zeros_like(PARAMS[name])
@@ -67,7 +68,11 @@ def test_the_gradient_is_that_of_finite_differences():
 
 def test_where_a_half_is_zero_its_gradient_is_zero_and_finite():
     params = {**_params(), "w_left": jnp.zeros((D_IN, HEADS * M))}
-    grads = jax.grad(lambda params: _output(params, identity.Activation()).pre.sum())(params)
+
+    def total(params):
+        return _output(params, identity.Activation()).pre.sum()
+
+    grads = jax.jit(jax.grad(total))(params)
     jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, 0), grads)
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from sae_jax import types
 from sae_jax.activations import batch_topk, relu, topk
-from sae_jax.models import base, lista, sae
+from sae_jax.models import lista, sae
+from tests import jitted
 
 D_IN, D_SAE = 3, 7
 RNG = np.random.default_rng(0)
@@ -41,16 +42,16 @@ def _check(found, expected):
 @pytest.mark.parametrize("steps", [1, 3])
 def test_residuals_are_encoded_again(steps):
     model = lista.Model(D_IN, D_SAE, relu.Activation(), steps=steps, eta=0.1)
-    found = base.forward(model, PARAMS, {}, X, _context())[0]
+    found = jitted.forward(model, PARAMS, {}, X, _context())[0]
     _check(found, _by_hand([0.1] * steps, lambda a: np.maximum(a, 0)))
 
 
 def test_eta_may_be_learned_for_each_step():
     model = lista.Model(D_IN, D_SAE, relu.Activation(), steps=2, learn_eta=True)
     params = {**PARAMS, "eta": jnp.asarray([0.2, 0.05])}
-    found = base.forward(model, params, {}, X, _context())[0]
+    found = jitted.forward(model, params, {}, X, _context())[0]
     _check(found, _by_hand([0.2, 0.05], lambda a: np.maximum(a, 0)))
-    start, _ = base.init(model, jax.random.key(0), X)
+    start, _ = jitted.init(model, jax.random.key(0), X)
     np.testing.assert_allclose(start["eta"], [0.3, 0.3])
     assert jax.tree.map(jnp.shape, start) == jax.tree.map(jnp.shape, params)
 
@@ -58,7 +59,7 @@ def test_eta_may_be_learned_for_each_step():
 def test_sparse_codes_give_the_gradients_of_dense_ones():
     def loss(params, form):
         model = lista.Model(D_IN, D_SAE, topk.Activation(k=2, form=form), steps=2, learn_eta=True)
-        output, _ = base.forward(model, params, {}, X, _context(train=True))
+        output, _ = jitted.forward(model, params, {}, X, _context(train=True))
         assert isinstance(output.codes, types.Codes) == (form == "sparse")
         return ((X - output.x_hat) ** 2).sum()
 
@@ -70,9 +71,9 @@ def test_sparse_codes_give_the_gradients_of_dense_ones():
 
 def test_each_step_has_thresholds_of_its_own():
     model = lista.Model(D_IN, D_SAE, batch_topk.Activation(k=2))
-    params, stats = base.init(model, jax.random.key(0), X)
+    params, stats = jitted.init(model, jax.random.key(0), X)
     assert params.keys() == PARAMS.keys()
-    output, stats = base.forward(model, params, stats, X, _context(train=True))
+    output, stats = jitted.forward(model, params, stats, X, _context(train=True))
     assert stats.keys() == {"activation_0", "activation"}
     smallest = output.codes[output.codes > 0].min()
     last = stats["activation"]
@@ -82,8 +83,9 @@ def test_each_step_has_thresholds_of_its_own():
 
 def test_a_step_that_is_nearly_nothing_leaves_the_linear_encoder():
     model = lista.Model(D_IN, D_SAE, relu.Activation(), eta=1e-9)
-    found = base.forward(model, PARAMS, {}, X, _context())[0]
-    expected = base.forward(sae.Model(D_IN, D_SAE, relu.Activation()), PARAMS, {}, X, _context())[0]
+    found = jitted.forward(model, PARAMS, {}, X, _context())[0]
+    plain = sae.Model(D_IN, D_SAE, relu.Activation())
+    expected = jitted.forward(plain, PARAMS, {}, X, _context())[0]
     np.testing.assert_allclose(found.x_hat, expected.x_hat, atol=1e-4)
 
 

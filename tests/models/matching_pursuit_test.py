@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sae_jax import types
-from sae_jax.models import base, matching_pursuit
+from sae_jax.models import matching_pursuit
+from tests import jitted
 
 D_IN, D_SAE, K = 4, 9, 3
 RNG = np.random.default_rng(0)
@@ -17,7 +18,7 @@ CONTEXT = types.Context(jnp.zeros((), jnp.int32), jax.random.key(0), jnp.zeros(D
 
 def _output(params=PARAMS, **fields):
     model = matching_pursuit.Model(D_IN, D_SAE, K, **fields)
-    return base.forward(model, params, {}, jnp.asarray(X, jnp.float32), CONTEXT)[0]
+    return jitted.forward(model, params, {}, jnp.asarray(X, jnp.float32), CONTEXT)[0]
 
 
 @pytest.mark.parametrize("relu", [False, True])
@@ -48,7 +49,7 @@ def test_the_gradient_is_that_of_finite_differences():
     def loss(params):
         return (_output(params).x_hat ** 2).sum() + (_output(params).codes ** 3).sum()
 
-    grads = jax.grad(loss)(PARAMS)
+    grads = jax.jit(jax.grad(loss))(PARAMS)
     for name, value in PARAMS.items():
         nudge = jnp.asarray(RNG.standard_normal(value.shape), jnp.float32)
         up, down = (loss({**PARAMS, name: value + sign * 1e-3 * nudge}) for sign in (1, -1))
@@ -58,7 +59,7 @@ def test_the_gradient_is_that_of_finite_differences():
 
 def test_rows_start_at_norm_one():
     model = matching_pursuit.Model(D_IN, D_SAE, K, bias="mean")
-    params, _ = base.init(model, jax.random.key(0), jnp.asarray(X, jnp.float32))
+    params, _ = jitted.init(model, jax.random.key(0), jnp.asarray(X, jnp.float32))
     np.testing.assert_allclose(np.linalg.norm(params["w_dec"], axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(params["b_dec"], X.mean(axis=0), atol=1e-5)
 

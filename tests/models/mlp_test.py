@@ -8,7 +8,8 @@ import pytest
 from sae_jax import types
 from sae_jax.activations import identity, sigmoid
 from sae_jax.losses import reconstruction
-from sae_jax.models import base, mlp, sae
+from sae_jax.models import mlp, sae
+from tests import jitted
 
 
 def _model(**fields):
@@ -24,7 +25,7 @@ def _x(rows=6):
 
 
 def _init(model):
-    return base.init(model, jax.random.key(0), _x())[0]
+    return jitted.init(model, jax.random.key(0), _x())[0]
 
 
 def test_without_hidden_layers_it_is_the_autoencoder_of_one_layer():
@@ -34,7 +35,7 @@ def test_without_hidden_layers_it_is_the_autoencoder_of_one_layer():
         d_in=8, d_sae=3, activation=sigmoid.Activation(), output="sigmoid", pre_bias=False
     )
     for model in (deep, flat):
-        output = base.forward(model, params, {}, _x(), _context())[0]
+        output = jitted.forward(model, params, {}, _x(), _context())[0]
         expected = 1 / (1 + np.exp(-np.asarray(_x() @ params["w_enc"] + params["b_enc"][None])))
         np.testing.assert_allclose(output.codes, expected, rtol=1e-5)
         logits = expected @ np.asarray(params["w_dec"]) + np.asarray(params["b_dec"])
@@ -47,7 +48,7 @@ def test_tied_decoders_have_no_matrices_of_their_own():
     assert sorted(params) == ["b_dec", "b_enc", "dec_0", "enc_0", "w_enc"]
     assert sorted(params["dec_0"]) == ["b"]
     x = _x()
-    output = base.forward(
+    output = jitted.forward(
         _model(hidden=(5,), tied=True, nonlinearity="tanh"), params, {}, x, _context()
     )[0]
     w, h = params["enc_0"]["w"], np.tanh(x @ params["enc_0"]["w"])
@@ -60,7 +61,7 @@ def test_with_bias_mean_a_decoder_without_weights_gives_the_mean(output):
     model = _model(hidden=(5,), output=output, bias="mean")
     params = _init(model)
     params["dec_0"]["w"] = jnp.zeros_like(params["dec_0"]["w"])
-    x_hat = base.forward(model, params, {}, _x(), _context())[0].x_hat
+    x_hat = jitted.forward(model, params, {}, _x(), _context())[0].x_hat
     np.testing.assert_allclose(x_hat, np.tile(_x().mean(axis=0), (6, 1)), rtol=1e-5)
 
 
@@ -68,12 +69,14 @@ def test_in_each_phase_one_layer_and_its_mirror_learn():
     model = _model(hidden=(6, 5), layerwise=True)
     params, batch = _init(model), types.Batch(x=_x())
 
-    def moved(step):
-        def loss(params):
-            output = base.forward(model, params, {}, batch.x, _context(step))[0]
-            return reconstruction.layerwise(params, batch, output, _context(step), steps=10).sum()
+    @jax.jit
+    @jax.grad
+    def slope(params, step):
+        output = jitted.forward(model, params, {}, batch.x, _context(step))[0]
+        return reconstruction.layerwise(params, batch, output, _context(step), steps=10).sum()
 
-        slopes = jax.tree_util.tree_leaves_with_path(jax.grad(loss)(params))
+    def moved(step):
+        slopes = jax.tree_util.tree_leaves_with_path(slope(params, step))
         return {path[0].key for path, slope in slopes if np.abs(slope).max() > 0}
 
     assert moved(0) == moved(9) == {"enc_0", "dec_0"}
@@ -84,7 +87,7 @@ def test_in_each_phase_one_layer_and_its_mirror_learn():
 def test_a_layer_by_itself_reconstructs_what_it_saw():
     model = _model(hidden=(6,), layerwise=True, nonlinearity="relu")
     params, x = _init(model), _x()
-    extras = base.forward(model, params, {}, x, _context())[0].extras
+    extras = jitted.forward(model, params, {}, x, _context())[0].extras
     h = np.maximum(x @ params["enc_0"]["w"], 0)
     np.testing.assert_allclose(extras["layer_input"][1], h, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
@@ -99,7 +102,7 @@ def test_noise_on_layers_is_there_in_training_only():
     params = _init(model)
 
     def made(train):
-        return base.forward(model, params, {}, _x(), _context(train=train))[0].extras
+        return jitted.forward(model, params, {}, _x(), _context(train=train))[0].extras
 
     clean, noisy = made(train=False), made(train=True)
     assert np.abs(clean["layer_output"][0] - noisy["layer_output"][0]).max() > 1e-3

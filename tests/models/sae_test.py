@@ -7,8 +7,9 @@ import pytest
 from sae_jax import types
 from sae_jax.activations import batch_topk, identity, jumprelu, relu, sigmoid, topk
 from sae_jax.losses import reconstruction, sparsity
-from sae_jax.models import base, layers, sae
+from sae_jax.models import layers, sae
 from sae_jax.ops import geometry, sparse
+from tests import jitted
 
 D_IN, D_SAE, L1 = 3, 6, 0.3
 
@@ -63,13 +64,13 @@ def test_five_activations_forward_and_backward():
     batch = types.Batch(x=jnp.asarray(x, jnp.float32))
 
     def loss(params):
-        output, _ = base.forward(model, params, {}, batch.x, _context())
+        output, _ = jitted.forward(model, params, {}, batch.x, _context())
         per_example = reconstruction.mse_sum(params, batch, output, _context())
         per_example += L1 * sparsity.l1_decoder_norm(params, batch, output, _context())
         return per_example.mean(), output
 
     params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
-    (got, output), grads = jax.value_and_grad(loss, has_aux=True)(params)
+    (got, output), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     # Some latents fire and some rest, or half of the gradient went untested.
     assert 0.2 < (expected["codes"] > 0).mean() < 0.8
     np.testing.assert_allclose(output.pre, expected["pre"], atol=1e-5)
@@ -104,7 +105,7 @@ def test_sparse_codes_give_the_numbers_and_the_gradients_of_dense_ones(tied, pre
     def loss(params, form):
         activation = topk.Activation(k=2, relu=True, form=form)
         model = sae.Model(D_IN, D_SAE, activation, tied=tied, pre_bias=pre_bias)
-        output, _ = base.forward(model, params, {}, batch.x, _context(train=True))
+        output, _ = jitted.forward(model, params, {}, batch.x, _context(train=True))
         assert isinstance(output.codes, types.Codes) == (form == "sparse")
         per_example = reconstruction.mse_sum(params, batch, output, _context())
         per_example += L1 * sparsity.l1_decoder_norm(params, batch, output, _context())
@@ -134,17 +135,17 @@ def test_rescaled_latents_are_compared_by_what_they_would_write(form):
         return ((batch.x - x_hat) ** 2).sum(axis=1).mean(), kept
 
     def loss(params):
-        output, _ = base.forward(model, params, {}, batch.x, _context(train=True))
+        output, _ = jitted.forward(model, params, {}, batch.x, _context(train=True))
         return reconstruction.mse_sum(params, batch, output, _context()).mean(), output
 
     params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
-    (wanted, kept), slopes = jax.value_and_grad(by_hand, has_aux=True)(params)
-    (got, output), grads = jax.value_and_grad(loss, has_aux=True)(params)
+    (wanted, kept), slopes = jax.jit(jax.value_and_grad(by_hand, has_aux=True))(params)
+    (got, output), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     assert got == pytest.approx(float(wanted), rel=1e-5)
     np.testing.assert_allclose(sparse.dense(output.codes) * norms[None], kept, atol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5), grads, slopes)
     plain = sae.Model(D_IN, D_SAE, topk.Activation(k=2, relu=True, form=form))
-    other = base.forward(plain, params, {}, batch.x, _context(train=True))[0]
+    other = jitted.forward(plain, params, {}, batch.x, _context(train=True))[0]
     assert ((sparse.dense(other.codes) > 0) != (kept > 0)).any()
     np.testing.assert_array_equal(sparse.all_of(output.pre), sparse.all_of(other.pre))
 
@@ -161,7 +162,7 @@ def _apply(x, params, **kwargs):
     activation = kwargs.pop("activation", identity.Activation())
     model = sae.Model(D_IN, D_SAE, activation, **kwargs)
     params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
-    return base.forward(model, params, {}, jnp.asarray(x, jnp.float32), _context())[0]
+    return jitted.forward(model, params, {}, jnp.asarray(x, jnp.float32), _context())[0]
 
 
 def test_without_pre_bias_the_encoder_sees_the_input_itself():
@@ -196,7 +197,7 @@ def test_a_tied_linear_code_with_a_relu_at_the_output_is_the_toy_model_of_superp
     params = {"w_dec": w, "b_enc": np.zeros(2), "b_dec": b}
     params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
     model = sae.Model(D_IN, 2, identity.Activation(), tied=True, pre_bias=False, output="relu")
-    got = base.forward(model, params, {}, jnp.asarray(x, jnp.float32), _context())[0]
+    got = jitted.forward(model, params, {}, jnp.asarray(x, jnp.float32), _context())[0]
     x_hat = np.maximum(x @ w.T @ w + b, 0)
     assert 0.2 < (x_hat > 0).mean() < 0.8
     np.testing.assert_allclose(got.x_hat, x_hat, atol=1e-5)
@@ -205,7 +206,7 @@ def test_a_tied_linear_code_with_a_relu_at_the_output_is_the_toy_model_of_superp
 def _init(**kwargs):
     model = sae.Model(8, 32, relu.Activation(), **kwargs)
     x = jnp.asarray(3 + np.random.RandomState(0).randn(64, 8), jnp.float32)
-    params, stats = base.init(model, jax.random.key(1), x)
+    params, stats = jitted.init(model, jax.random.key(1), x)
     assert stats == {}
     return params, np.asarray(x)
 
@@ -275,7 +276,7 @@ def test_rows_may_start_towards_examples_and_the_bias_at_their_median():
     model = sae.Model(
         D_IN, D_SAE, relu.Activation(), weights="examples", bias="median", decoder_norm=0.5
     )
-    params, _ = base.init(model, jax.random.key(0), x)
+    params, _ = jitted.init(model, jax.random.key(0), x)
     np.testing.assert_allclose(params["b_dec"], geometry.median(x), rtol=1e-6)
     offset = np.asarray(x) - np.asarray(params["b_dec"])
     cosines = np.asarray(params["w_dec"]) @ (offset / np.linalg.norm(offset, axis=1)[:, None]).T
@@ -295,11 +296,11 @@ def test_rows_may_start_towards_examples_and_the_bias_at_their_median():
 def test_reconstructions_may_start_as_far_from_the_bias_as_examples(activation, fields):
     x = jnp.asarray(3 + np.random.RandomState(0).randn(600, 8), jnp.float32)
     model = sae.Model(8, 32, activation, match_norm=True, **fields)
-    params, stats = base.init(model, jax.random.key(1), x)
-    found = base.forward(model, params, stats, x, _context(train=True))[0].x_hat
+    params, stats = jitted.init(model, jax.random.key(1), x)
+    found = jitted.forward(model, params, stats, x, _context(train=True))[0].x_hat
     norms = [np.linalg.norm(each - params["b_dec"][None], axis=1).mean() for each in (found, x)]
     assert norms[0] == pytest.approx(norms[1], rel=0.05)
-    plain, stats_before = base.init(sae.Model(8, 32, activation, **fields), jax.random.key(1), x)
+    plain, stats_before = jitted.init(sae.Model(8, 32, activation, **fields), jax.random.key(1), x)
     assert stats == stats_before
     for name in ("w_dec", "b_dec", "b_enc"):
         np.testing.assert_array_equal(params[name], plain[name])
@@ -326,14 +327,16 @@ def test_a_norm_that_cannot_be_matched_is_refused(fields, said):
 def test_aligned_latents_read_back_what_they_write():
     model = sae.Model(4, 9, relu.Activation(), aligned=True, decoder_norm=0.3)
     x = jnp.asarray(np.random.default_rng(3).standard_normal((6, 4)), jnp.float32)
-    params, _ = base.init(model, jax.random.key(0), x)
+    params, _ = jitted.init(model, jax.random.key(0), x)
     assert set(params) == {"w_free", "w_dec", "b_enc", "b_dec"}
     params = {name: value + 0.5 for name, value in params.items()} | {"b_enc": jnp.zeros(9)}
     rows = params["b_dec"][None] + params["w_dec"]  # One unit of each latent.
-    pre = base.forward(model, params, {}, rows, _context())[0].pre
+    pre = jitted.forward(model, params, {}, rows, _context())[0].pre
     np.testing.assert_allclose(jnp.diagonal(pre), 1.0, rtol=1e-5)
     # Along decoder rows the free weights have no effect, and no gradient.
-    slope = jax.grad(lambda p: base.forward(model, p, {}, x, _context())[0].x_hat.var())(params)
+    slope = jax.jit(jax.grad(lambda p: jitted.forward(model, p, {}, x, _context())[0].x_hat.var()))(
+        params
+    )
     np.testing.assert_allclose((slope["w_free"] * params["w_dec"].T).sum(axis=0), 0, atol=1e-6)
     with pytest.raises(ValueError, match="aligned"):
         sae.Model(4, 9, relu.Activation(), aligned=True, tied=True)

@@ -7,8 +7,9 @@ import pytest
 
 from sae_jax import errors, types
 from sae_jax.losses import routing
-from sae_jax.models import base, switch
+from sae_jax.models import switch
 from sae_jax.ops import sparse
+from tests import jitted
 
 D_IN, D_SAE, N, K, BATCH = 4, 12, 3, 2, 9
 RNG = np.random.default_rng(1)
@@ -29,7 +30,7 @@ def _params():
 
 
 def _output(params, train=False):
-    return base.forward(MODEL, params, {}, jnp.asarray(X, jnp.float32), _context(train))[0]
+    return jitted.forward(MODEL, params, {}, jnp.asarray(X, jnp.float32), _context(train))[0]
 
 
 def _by_hand():
@@ -70,7 +71,7 @@ def test_the_gradient_is_that_of_a_model_that_computes_all():
     def of_one(params):
         return ((x - _output(params, train=True).x_hat) ** 2).sum()
 
-    found, expected = (jax.value_and_grad(of)(_params()) for of in (of_one, of_all))
+    found, expected = (jax.jit(jax.value_and_grad(of))(_params()) for of in (of_one, of_all))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found, expected
     )
@@ -81,7 +82,7 @@ def test_pre_activations_have_a_gradient_where_they_were_computed():
         return _output(params, train=True).pre.sum()
 
     pre = _by_hand()[1]
-    grads = jax.grad(loss)(_params())
+    grads = jax.jit(jax.grad(loss))(_params())
     np.testing.assert_allclose(
         grads["w_enc"], (X - PARAMS["b_dec"]).T @ (pre != 0), rtol=1e-4, atol=1e-4
     )

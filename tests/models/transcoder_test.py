@@ -9,7 +9,8 @@ from sae_jax import types
 from sae_jax.activations import relu, topk
 from sae_jax.losses import reconstruction, sparsity
 from sae_jax.metrics import fvu, l0, mse
-from sae_jax.models import base, transcoder
+from sae_jax.models import transcoder
+from tests import jitted
 
 D_IN, D_OUT, D_SAE, ROWS = 4, 3, 7, 5
 RNG = np.random.RandomState(0)
@@ -53,7 +54,7 @@ def _by_hand(skip):
 @pytest.mark.parametrize("skip", SKIPS)
 def test_what_is_written_is_that_of_numpy(skip):
     params = _float32({**PARAMS, **SKIPS[skip]})
-    output, _ = base.forward(_model(skip), params, {}, BATCH.x, _context())
+    output, _ = jitted.forward(_model(skip), params, {}, BATCH.x, _context())
     codes, y_hat = _by_hand(skip)
     assert 0.2 < (codes > 0).mean() < 0.8
     np.testing.assert_allclose(output.codes, codes, atol=1e-5)
@@ -62,7 +63,7 @@ def test_what_is_written_is_that_of_numpy(skip):
 
 def test_metrics_of_the_target_are_those_of_numpy():
     params = _float32({**PARAMS, **SKIPS["full"]})
-    output, _ = base.forward(_model("full"), params, {}, BATCH.x, _context())
+    output, _ = jitted.forward(_model("full"), params, {}, BATCH.x, _context())
     codes, y_hat = _by_hand("full")
     reference = jnp.asarray(Y[:2].mean(axis=0), jnp.float32)
     found = {}
@@ -79,7 +80,7 @@ def test_metrics_of_the_target_are_those_of_numpy():
 def test_sparse_codes_give_the_numbers_and_the_gradients_of_dense_ones(skip):
     def loss(params, form):
         model = _model(skip, topk.Activation(k=2, relu=True, form=form))
-        output, _ = base.forward(model, params, {}, BATCH.x, _context(train=True))
+        output, _ = jitted.forward(model, params, {}, BATCH.x, _context(train=True))
         assert isinstance(output.codes, types.Codes) == (form == "sparse")
         error = reconstruction.mse_sum(params, BATCH, output, _context())
         return (error + 0.3 * sparsity.l1_decoder_norm(params, BATCH, output, _context())).mean()
@@ -92,12 +93,12 @@ def test_sparse_codes_give_the_numbers_and_the_gradients_of_dense_ones(skip):
 
 @pytest.mark.parametrize("skip", SKIPS)
 def test_a_skip_starts_as_nothing_and_latents_in_unit_directions(skip):
-    params, _ = base.init(_model(skip), jax.random.key(0), BATCH.x)
+    params, _ = jitted.init(_model(skip), jax.random.key(0), BATCH.x)
     assert params.keys() == {**PARAMS, **SKIPS[skip]}.keys()
-    without, _ = base.forward(
+    without, _ = jitted.forward(
         _model("none"), {name: params[name] for name in PARAMS}, {}, BATCH.x, _context()
     )
-    output, _ = base.forward(_model(skip), params, {}, BATCH.x, _context())
+    output, _ = jitted.forward(_model(skip), params, {}, BATCH.x, _context())
     np.testing.assert_array_equal(output.x_hat, without.x_hat)
     np.testing.assert_allclose(np.linalg.norm(params["w_enc"], axis=0), 1, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(params["w_dec"], axis=1), 1, rtol=1e-5)

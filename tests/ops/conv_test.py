@@ -77,8 +77,12 @@ def test_gradients_are_those_of_the_definitions(size, kernel, stride):
         return np.vdot(y, _by_scipy(x, w, stride))
 
     def slopes(x, w, y):
-        forth = jax.grad(lambda x, w: (conv.convolve(x, w, stride) * y).sum(), (0, 1))(x, w)
-        back = jax.grad(lambda y, w: (conv.transposed(y, w, size, stride) * x).sum(), (0, 1))(y, w)
+        forth = jax.jit(jax.grad(lambda x, w: (conv.convolve(x, w, stride) * y).sum(), (0, 1)))(
+            x, w
+        )
+        back = jax.jit(
+            jax.grad(lambda y, w: (conv.transposed(y, w, size, stride) * x).sum(), (0, 1))
+        )(y, w)
         return {"x": forth[0], "w": forth[1], "y": back[0], "w of transposed": back[1]}
 
     given = {"x": x, "w": w, "y": y}

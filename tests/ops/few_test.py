@@ -91,7 +91,7 @@ def test_pre_activations_have_the_gradients_of_the_affine_map(reads):
 
     of_all = (0, 1, 2, 3)
     (value, fits), ours = jax.jit(jax.value_and_grad(attached, of_all, True))(*_encoder())
-    wanted, autodiff = jax.value_and_grad(affine, of_all)(*_encoder())
+    wanted, autodiff = jax.jit(jax.value_and_grad(affine, of_all))(*_encoder())
     assert fits
     assert value == pytest.approx(float(wanted), rel=1e-5)
     for one, other in zip(ours, autodiff, strict=True):

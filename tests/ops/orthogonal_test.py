@@ -20,7 +20,7 @@ def test_it_is_adam_on_the_penalty_over_all_pairs():
     optimizer = optax.adam(0.01)
     state = optimizer.init(g)
     for _ in range(8):
-        updates, state = optimizer.update(jax.grad(_penalty)(g), state)
+        updates, state = optimizer.update(jax.jit(jax.grad(_penalty))(g), state)
         g = g + updates
     g = g / jnp.linalg.norm(g, axis=1, keepdims=True)
     np.testing.assert_allclose(orthogonal.pushed_apart(rows, 8, 0.01), g, atol=1e-5)

@@ -41,7 +41,9 @@ def test_the_second_gradient_is_that_of_a_straight_through_step():
     def loss(m, b):
         return (jax.nn.relu(m) * step(m + b[None]) * G).sum()
 
-    expected = jax.grad(loss, (0, 1))(jnp.asarray(M, jnp.float32), jnp.asarray(B, jnp.float32))
+    expected = jax.jit(jax.grad(loss, (0, 1)))(
+        jnp.asarray(M, jnp.float32), jnp.asarray(B, jnp.float32)
+    )
     _, found = _run(ste=True)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
     np.testing.assert_allclose(found[1], (G * M * ACTIVE).sum(axis=0), rtol=1e-5)

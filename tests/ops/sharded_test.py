@@ -148,7 +148,7 @@ def test_products_of_experts_and_their_gradients_are_those_of_one_device(shape):
     _same(jax.value_and_grad(loss, (0, 1)), shape, given)
 
 
-@on_every_mesh
+@pytest.mark.parametrize("shape", [pytest.param((4, 1), marks=pytest.mark.slow), *MESHES[1:]])
 @pytest.mark.parametrize("dense", [True, False])
 def test_reconstructions_of_prefixes_are_those_of_one_device(shape, dense):
     """Prefixes end in the middle of what a device has, and between two devices."""

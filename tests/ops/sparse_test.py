@@ -57,8 +57,8 @@ def test_decoding_is_the_product_with_dense_codes_and_so_are_its_gradients():
     def of_dense(values, w_dec):
         return (sparse.dense(_codes(values)) @ w_dec * WEIGHT).sum()
 
-    found = jax.value_and_grad(of_sparse, (0, 1))(VALUES, W_DEC)
-    expected = jax.value_and_grad(of_dense, (0, 1))(VALUES, W_DEC)
+    found = jax.jit(jax.value_and_grad(of_sparse, (0, 1)))(VALUES, W_DEC)
+    expected = jax.jit(jax.value_and_grad(of_dense, (0, 1)))(VALUES, W_DEC)
     np.testing.assert_allclose(found[0], (_dense(VALUES) @ W_DEC * WEIGHT).sum(), rtol=1e-5)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected
@@ -85,8 +85,8 @@ def test_taking_has_the_gradient_of_the_affine_map(wanted):
         pre = (parts["x"] - parts["centre"][None]) @ parts["w_enc"] + parts["b_enc"][None]
         return (jnp.take_along_axis(pre, INDICES, axis=1) ** 2 * weight).sum()
 
-    found = jax.value_and_grad(of_sparse)(given[wanted])
-    expected = jax.value_and_grad(of_dense)(given[wanted])
+    found = jax.jit(jax.value_and_grad(of_sparse))(given[wanted])
+    expected = jax.jit(jax.value_and_grad(of_dense))(given[wanted])
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected
     )
@@ -164,6 +164,7 @@ def test_weights_that_are_passed_on_collect_the_gradients_of_all_who_read_them()
             w_enc = pre.w_enc
         return ((x_hat - x) ** 2).sum() + (jnp.sin(w_enc) * jnp.cos(w_dec.T)).sum()
 
-    wanted, found = (jax.grad(loss)((w_enc, w_dec), form) for form in ("dense", "sparse"))
+    slope = jax.jit(jax.grad(loss), static_argnums=1)
+    wanted, found = (slope((w_enc, w_dec), form) for form in ("dense", "sparse"))
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)

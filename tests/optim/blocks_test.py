@@ -20,12 +20,15 @@ def _tree(seed, d_in=D_IN, d_sae=D_SAE):
 
 
 def _moved(optimizer, axes, steps=3):
+    @jax.jit
+    def move(grads, opt_state, params):
+        norm = blocks.norm(grads, axes)
+        return blocks.moved(optimizer, grads, norm, opt_state, params, axes)
+
     params = _tree(0)
     opt_state = optimizer.init(params)
     for seed in range(1, 1 + steps):
-        grads = _tree(seed)
-        norm = blocks.norm(grads, axes)
-        params, opt_state = blocks.moved(optimizer, grads, norm, opt_state, params, axes)
+        params, opt_state = move(_tree(seed), opt_state, params)
     return params, opt_state
 
 

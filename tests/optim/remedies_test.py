@@ -28,9 +28,13 @@ def _optimizer(name):
 
 
 def _moved(optimizer, params):
-    state = optimizer.init(params)
-    gradient = jax.tree.map(lambda p: jnp.cos(p) + 2, params)
-    return optimizer.update(gradient, state, params)[1]
+
+    @jax.jit
+    def move(params):
+        gradient = jax.tree.map(lambda p: jnp.cos(p) + 2, params)
+        return optimizer.update(gradient, optimizer.init(params), params)[1]
+
+    return move(params)
 
 
 def _run(name="adam", step=9, idle=None, error=None, seed=0, **knobs):
@@ -143,7 +147,7 @@ def test_numbers_that_cannot_be_are_refused(knobs):
 def test_moments_in_few_bits_are_forgotten_too(kind):
     params = _params()
     before = _moved(optimizers.adam(lambda step: 0.1, moments=kind), params)
-    after = remedies._forgotten(params, before, jnp.asarray(DEAD))
+    after = jax.jit(remedies._forgotten)(params, before, jnp.asarray(DEAD))
     (old,), (new,) = ([part for part in of[1] if hasattr(part, "nu")] for of in (before, after))
     for name, axis in dict(w_dec=0, w_enc=1, b_enc=0).items():
         for left, right in ((old.mu, new.mu), (old.nu, new.nu)):
@@ -161,7 +165,7 @@ def test_learned_thresholds_become_the_mean_of_the_living_and_their_moments_are_
     x = jnp.asarray(np.random.RandomState(1).randn(ROWS, D_IN), jnp.float32)
     given = (params, _moved(optimizer, params), jnp.asarray(100 * DEAD, jnp.int32))
     remedy = remedies.resample(every=10, until=100)
-    new, opt_state, _ = remedy(*given, types.Batch(x=x), jnp.ones(ROWS), context)
+    new, opt_state, _ = jax.jit(remedy)(*given, types.Batch(x=x), jnp.ones(ROWS), context)
     found = new["activation"]["threshold"]
     np.testing.assert_allclose(found, [1, 2, 2, 2, 3, 2], rtol=1e-6)
     paths = jax.tree_util.tree_leaves_with_path(opt_state)

@@ -85,7 +85,7 @@ def test_one_step_of_gradient_descent_by_hand():
     # x - b_dec = (1, 1), pre = (1.5, -1), codes = (1.5, 0), x_hat = (2.5, 1.5): off by (0.5, 0.5).
     # d/dx_hat = (1, 1); d/dcodes = (1 + 1 + 3, 1 + 3); d/dpre = (5, 0), since latent 1 rests.
     # d/dw_dec = codes^T (1, 1); d/dw_enc = (1, 1)^T (5, 0); d/db_dec = (1, 1) - w_enc (5, 0).
-    after, metrics = step.make(method)(state, batch)
+    after, metrics = jax.jit(step.make(method))(state, batch)
     np.testing.assert_allclose(after.params["w_dec"], [[0.85, 0.85], [0.0, 1.0]], rtol=1e-6)
     np.testing.assert_allclose(after.params["w_enc"], [[0.5, 0.0], [-0.5, -1.0]], rtol=1e-6)
     np.testing.assert_allclose(after.params["b_enc"], [0.0, 0.0], atol=1e-6)
@@ -260,7 +260,7 @@ def test_a_target_is_what_is_reconstructed():
     y = np.random.RandomState(1).randn(ROWS, D_IN)
     method = _method()
     state = _state(method)
-    _, metrics = step.make(method)(state, _batch(y=jnp.asarray(y, jnp.float32)))
+    _, metrics = jax.jit(step.make(method))(state, _batch(y=jnp.asarray(y, jnp.float32)))
     _, x_hat = _forward(state.params, _x())
     mse = ((y - x_hat) ** 2).sum(axis=1).mean()
     np.testing.assert_allclose(metrics["loss/mse_sum"], mse, rtol=1e-5)
