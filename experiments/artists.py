@@ -1,6 +1,7 @@
 """Draws the pictures of many runs in processes of their own, one for each CPU."""
 
 from concurrent import futures
+import contextlib
 import multiprocessing
 import os
 import threading
@@ -21,7 +22,7 @@ class Artists:
             of = multiprocessing.get_context("forkserver")
             of.set_forkserver_preload(["experiments.report"])
             self._pool = futures.ProcessPoolExecutor(count, of, _begin)
-            self._pool.submit(int)  # A process starts with its first work.
+            threading.Thread(target=_start, args=(self._pool,), daemon=True).start()
 
     def draw(self, run: figures.Run) -> list[futures.Future]:
         """Returns what is done when every picture that makes sense for the run is drawn."""
@@ -37,6 +38,12 @@ class Artists:
         """Ends the processes, after what they are drawing."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+
+
+def _start(pool: futures.Executor) -> None:
+    """Has a process started, as the first work does; this returns when its imports are done."""
+    with contextlib.suppress(RuntimeError):  # The pool may be closed before that.
+        pool.submit(int)
 
 
 def _begin() -> None:

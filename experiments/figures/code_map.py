@@ -56,8 +56,9 @@ def draw(rows: dict[str, Any], figure: Figure) -> None:
 def _principal(codes: np.ndarray) -> tuple[np.ndarray, float]:
     """Returns the coordinates on the first two components, and their share of the variance."""
     centred = codes - codes.mean(axis=0)
-    products = centred @ centred.T
-    last = len(codes) - 1
+    wide = codes.shape[1] > len(codes)
+    products = centred @ centred.T if wide else centred.T @ centred  # The smaller of the two.
+    last = len(products) - 1
     values, vectors = linalg.eigh(products, subset_by_index=[last - 1, last])
-    points = vectors * np.sqrt(np.maximum(values, 0))
+    points = vectors * np.sqrt(np.maximum(values, 0)) if wide else centred @ vectors
     return points[:, ::-1], float(values.sum() / np.trace(products))

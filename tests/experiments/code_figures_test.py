@@ -41,8 +41,9 @@ def test_codes_of_two_numbers_are_the_points():
     assert rows["share"] == 1
 
 
-def test_longer_codes_are_seen_along_their_first_two_components():
-    plane, _ = np.linalg.qr(RNG.randn(7, 2))
+@pytest.mark.parametrize("latents", [7, 60], ids=["fewer than examples", "more"])
+def test_longer_codes_are_seen_along_their_first_two_components(latents):
+    plane, _ = np.linalg.qr(RNG.randn(latents, 2))
     inside = RNG.randn(40, 2) * [3.0, 2.0]
     codes = 5 + inside @ plane.T
     rows = code_map.rows(_run(codes, LABEL))
