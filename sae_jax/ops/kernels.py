@@ -8,8 +8,8 @@
             each latent adds its own in their order, so that a step is the same bits at any time
 
 They are written in Pallas for Triton (newer versions of jax warn that they will drop that way).
-`sae_jax/ops/sparse.py` says which sums they are, has the forms without them, and takes these on
-GPUs where `$SAE_JAX_KERNELS` is "pallas".
+`sae_jax/ops/sparse.py` and, of the first, `blocked.py` say which sums they are, have the forms
+without them, and take these on GPUs where `$SAE_JAX_KERNELS` is "pallas".
 """
 
 from collections.abc import Callable
