@@ -12,9 +12,7 @@ Over several devices each one adds what its own latents do, and `[batch, d_in]` 
 summed over those that share a dictionary; the gradient of weights stays where the weights are.
 """
 
-from collections.abc import Callable
 import dataclasses
-import math
 import os
 from types import ModuleType
 from typing import Any
@@ -29,7 +27,6 @@ from sae_jax.ops import factors, linear, nonzero, per_member, sharded
 from sae_jax.ops.sharded import BOTH, LATENTS, ROWS
 
 _DENSE_FOR_ONE = 32  # So many latents of a dense code cost what one of a sparse code does.
-_EXAMPLES, _SLOTS = 16, 16  # Whose rows a small product of matrices reads.
 _AT_ONCE = 256  # Rows that are added to a matrix at once: what a core's cache holds.
 
 
@@ -443,17 +440,15 @@ def _all_scattered(values: Array, indices: Array, x: Array, start: Array) -> Arr
 
 def products(g: Array, values: Array, indices: Array, rows: Array) -> Array:
     """Returns `g[b] . rows[indices[b, j]]`, `[batch, k]`, for the slots that are in use."""
-    forms: dict[str, Callable] = dict(default=_products_by_slot)
-    if math.gcd(len(g), _EXAMPLES) > 1:
-        forms["cpu"] = _products_by_row
     if kernels := kernels_for(rows.shape[1]):
 
         def by_kernel(g: Array, values: Array, indices: Array, rows: Array) -> Array:
             used = jnp.arange(values.shape[1]) < _used(values.T)
             return kernels.products(g, indices, rows) * used[None]
 
-        forms["cuda"] = by_kernel
-    return lax.platform_dependent(g, values, indices, rows, **forms)
+        forms = dict(cuda=by_kernel, default=_products_by_slot)
+        return lax.platform_dependent(g, values, indices, rows, **forms)
+    return _products_by_slot(g, values, indices, rows)
 
 
 def _products_by_slot(g: Array, values: Array, indices: Array, rows: Array) -> Array:
@@ -463,36 +458,6 @@ def _products_by_slot(g: Array, values: Array, indices: Array, rows: Array) -> A
         return found.at[slot].set((g * rows[indices[slot]]).sum(axis=-1))
 
     return lax.fori_loop(0, _used(values.T), add, jnp.zeros(indices.shape, g.dtype)).T
-
-
-def _products_by_row(g: Array, values: Array, indices: Array, rows: Array) -> Array:
-    """Returns the same as small products of matrices, some slots of some examples after the other.
-
-    On CPUs these sum several numbers at a time, where a plain sum adds one to the other: three
-    fifths of the time.
-    """
-    batch, k = indices.shape
-    count, width = math.gcd(batch, _EXAMPLES), min(_SLOTS, k)
-    parts = -(-k // width)
-    places = jnp.pad(indices, ((0, 0), (0, parts * width - k)))
-    places = places.reshape(-1, count, parts, width).transpose(2, 0, 1, 3)
-    examples = g.reshape(-1, count, g.shape[1])
-    used = _used(values.T)
-
-    def of_examples(part: Array) -> Callable[[Array, Array], Array]:
-        def put(number: Array, found: Array) -> Array:
-            near = rows[places[part, number]].astype(g.dtype)
-            some = jnp.einsum("bkd,bd->bk", near, examples[number])
-            return lax.dynamic_update_slice(found, some[None, None], (part, number, 0, 0))
-
-        return put
-
-    def of_slots(part: Array, found: Array) -> Array:
-        return lax.fori_loop(0, len(examples), of_examples(part), found)
-
-    found = lax.fori_loop(0, -(-used // width), of_slots, jnp.zeros(places.shape, g.dtype))
-    found = found.transpose(1, 2, 0, 3).reshape(batch, -1)[:, :k]
-    return jnp.where(jnp.arange(k)[None] < used, found, 0.0)
 
 
 def _used(values: Array) -> Array:

@@ -1,7 +1,5 @@
 """Sparse codes against the dense formulas, in value and in gradient."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,7 +92,7 @@ def test_taking_has_the_gradient_of_the_affine_map(wanted):
 
 def test_no_gradient_of_the_width_of_the_dictionary_is_formed():
     """Of the five matrix products of a training step only the encoder's is left."""
-    batch, d_sae = 32, 13  # No other axis has the length 13.
+    batch, d_sae = 7, 13  # No other axis has these lengths.
     x, w_enc, w_dec = _random(batch, D_IN), _random(D_IN, d_sae), _random(d_sae, D_IN)
     zeros, none = jnp.zeros(D_IN), jnp.zeros(d_sae)
 
@@ -106,9 +104,7 @@ def test_no_gradient_of_the_width_of_the_dictionary_is_formed():
 
     text = jax.jit(jax.grad(loss, (0, 1))).lower(w_enc, w_dec).compile().as_text()
     products = [line for line in text.splitlines() if " dot(" in line or "onednn" in line]
-    # Those of a few rows by a few examples are no others.
-    large = [line for line in products if re.search(rf"\[(\d+,13|13,\d+|{batch},{D_IN})\]", line)]
-    assert len(large) == 1, products
+    assert len(products) == 1, products
 
 
 @pytest.mark.parametrize("batch", [7, 24, 32])
